@@ -1,0 +1,204 @@
+package leyline
+
+import (
+	"fmt"
+	"strconv"
+	"unicode/utf8"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	pb "github.com/esper-lite/esper/leyline/leylinepb"
+)
+
+// Field numbers of BusEnvelope and of the entries of its attribute map.
+const (
+	fieldMessageType = 1
+	fieldPayload     = 2
+	fieldAttributes  = 3
+	fieldKey         = 1
+	fieldValue       = 2
+)
+
+// Keys of the signed attributes that our producers add (contract section 9).
+const (
+	AttrIssuedAt    = "issued_at_ms" // Unix ms, decimal
+	AttrMessageID   = "message_id"   // UUIDv7
+	AttrAudience    = "audience"     // stream name without hash tag
+	AttrSource      = "source"       // <service>/<host>-<boot id>
+	AttrTraceParent = "traceparent"  // W3C Trace Context
+)
+
+// Envelope is a decoded BusEnvelope. Its byte slices alias the bytes that were
+// opened and are valid as long as those are.
+//
+// It is coded by hand because it is on the path of every message: the generated
+// code builds a Go map for the attributes, which costs as much as several MACs.
+type Envelope struct {
+	Type    pb.BusMessageType
+	Payload []byte // the serialized inner message
+
+	raw         []byte
+	issuedAtMs  int64
+	messageID   []byte
+	audience    []byte
+	source      []byte
+	traceParent []byte
+}
+
+// IssuedAtMs returns the attribute issued_at_ms; 0 where it is absent.
+func (e Envelope) IssuedAtMs() int64 { return e.issuedAtMs }
+
+// MessageID returns the attribute message_id.
+func (e Envelope) MessageID() string { return string(e.messageID) }
+
+// Audience returns the attribute audience.
+func (e Envelope) Audience() string { return string(e.audience) }
+
+// Source returns the attribute source.
+func (e Envelope) Source() string { return string(e.source) }
+
+// TraceParent returns the attribute traceparent.
+func (e Envelope) TraceParent() string { return string(e.traceParent) }
+
+// Attribute returns the value of any attribute, and whether it is there. Of a
+// repeated key the last one counts, as in every protobuf map. It walks the
+// envelope: linear in its size.
+func (e Envelope) Attribute(key string) (value string, ok bool) {
+	_ = e.walk(func(k, v []byte) {
+		if string(k) == key {
+			value, ok = string(v), true
+		}
+	})
+	return value, ok
+}
+
+// Attributes returns all attributes as a map of the caller's; nil where there
+// are none.
+func (e Envelope) Attributes() map[string]string {
+	var all map[string]string
+	_ = e.walk(func(k, v []byte) {
+		if all == nil {
+			all = make(map[string]string)
+		}
+		all[string(k)] = string(v)
+	})
+	return all
+}
+
+func (e Envelope) walk(visit func(key, value []byte)) error {
+	var scratch Envelope
+	return scratch.parse(e.raw, visit)
+}
+
+// parseEnvelope decodes raw. The error, if any, is or wraps [Malformed].
+func parseEnvelope(raw []byte) (Envelope, error) {
+	e := Envelope{raw: raw}
+	if err := e.parse(raw, nil); err != nil {
+		return Envelope{}, err
+	}
+	if e.Type == pb.BusMessageType_BUS_MESSAGE_TYPE_UNSPECIFIED {
+		return Envelope{}, fmt.Errorf("%w: envelope without a message type", Malformed)
+	}
+	return e, nil
+}
+
+// parse reads the fields of an envelope. A nil visit notes the attributes that
+// this package knows. Fields of another number or wire type are skipped, as
+// protobuf asks.
+func (e *Envelope) parse(b []byte, visit func(key, value []byte)) error {
+	for len(b) > 0 {
+		num, typ, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return fmt.Errorf("%w: envelope: %w", Malformed, protowire.ParseError(n))
+		}
+		b = b[n:]
+		switch {
+		case num == fieldMessageType && typ == protowire.VarintType:
+			var v uint64
+			v, n = protowire.ConsumeVarint(b)
+			e.Type = pb.BusMessageType(int32(v))
+		case num == fieldPayload && typ == protowire.BytesType:
+			e.Payload, n = protowire.ConsumeBytes(b)
+		case num == fieldAttributes && typ == protowire.BytesType:
+			var entry []byte
+			entry, n = protowire.ConsumeBytes(b)
+			if n >= 0 {
+				if err := e.parseAttribute(entry, visit); err != nil {
+					return err
+				}
+			}
+		default:
+			n = protowire.ConsumeFieldValue(num, typ, b)
+		}
+		if n < 0 {
+			return fmt.Errorf("%w: envelope: %w", Malformed, protowire.ParseError(n))
+		}
+		b = b[n:]
+	}
+	return nil
+}
+
+func (e *Envelope) parseAttribute(b []byte, visit func(key, value []byte)) error {
+	var key, value []byte
+	for len(b) > 0 {
+		num, typ, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return fmt.Errorf("%w: attribute: %w", Malformed, protowire.ParseError(n))
+		}
+		b = b[n:]
+		switch {
+		case num == fieldKey && typ == protowire.BytesType:
+			key, n = protowire.ConsumeBytes(b)
+		case num == fieldValue && typ == protowire.BytesType:
+			value, n = protowire.ConsumeBytes(b)
+		default:
+			n = protowire.ConsumeFieldValue(num, typ, b)
+		}
+		if n < 0 {
+			return fmt.Errorf("%w: attribute: %w", Malformed, protowire.ParseError(n))
+		}
+		b = b[n:]
+	}
+	if !utf8.Valid(key) || !utf8.Valid(value) {
+		return fmt.Errorf("%w: attribute is not UTF-8", Malformed)
+	}
+	if visit != nil {
+		visit(key, value)
+		return nil
+	}
+	return e.note(key, value)
+}
+
+// note keeps the attributes that the guard needs.
+func (e *Envelope) note(key, value []byte) error {
+	switch string(key) {
+	case AttrIssuedAt:
+		ms, err := strconv.ParseInt(string(value), 10, 64)
+		if err != nil || ms <= 0 {
+			return fmt.Errorf("%w: attribute %s is not a time in ms", Malformed, AttrIssuedAt)
+		}
+		e.issuedAtMs = ms
+	case AttrMessageID:
+		e.messageID = value
+	case AttrAudience:
+		e.audience = value
+	case AttrSource:
+		e.source = value
+	case AttrTraceParent:
+		e.traceParent = value
+	}
+	return nil
+}
+
+// appendAttribute appends one entry of the attribute map.
+func appendAttribute[V ~string | ~[]byte](b []byte, key string, value V) []byte {
+	size := protowire.SizeTag(fieldKey) + protowire.SizeBytes(len(key)) +
+		protowire.SizeTag(fieldValue) + protowire.SizeBytes(len(value))
+	b = protowire.AppendTag(b, fieldAttributes, protowire.BytesType)
+	b = protowire.AppendVarint(b, uint64(size))
+	b = protowire.AppendTag(b, fieldKey, protowire.BytesType)
+	b = protowire.AppendString(b, key)
+	b = protowire.AppendTag(b, fieldValue, protowire.BytesType)
+	b = protowire.AppendVarint(b, uint64(len(value)))
+	return append(b, value...)
+}
