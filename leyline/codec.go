@@ -38,7 +38,7 @@ type Codec struct {
 
 // NewCodec returns a codec, or an error that says what the configuration lacks.
 func NewCodec(cfg CodecConfig) (*Codec, error) {
-	if cfg.Keys == nil {
+	if cfg.Keys.empty() {
 		return nil, ErrNoSecret
 	}
 	if cfg.MaxBytes < 0 {

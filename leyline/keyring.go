@@ -12,7 +12,8 @@ var ErrNoSecret = errors.New("leyline: no signing secret")
 
 // Keyring holds the key that signs and every key that is accepted. It is safe
 // for concurrent use, and [Keyring.Rotate] may be called under load: each
-// operation uses the keys as they stood when it began.
+// operation uses the keys as they stood when it began. The zero Keyring has no
+// key: it refuses everything, and signs once Rotate has given it one.
 //
 // A fleet changes its key in three steps, each finished everywhere before the
 // next: accept the new key, sign with it (and still accept the old one), drop
@@ -62,11 +63,26 @@ next:
 }
 
 // Len returns the number of distinct keys that are accepted.
-func (k *Keyring) Len() int { return len(k.keys.Load().all) }
+func (k *Keyring) Len() int { return len(k.accepted()) }
 
-// Sign returns the signature of payload under the signing key.
+// empty reports whether there is no key; a nil keyring has none.
+func (k *Keyring) empty() bool { return k == nil || k.keys.Load() == nil }
+
+func (k *Keyring) accepted() []*macKey {
+	if set := k.keys.Load(); set != nil {
+		return set.all
+	}
+	return nil
+}
+
+// Sign returns the signature of payload under the signing key. It panics on a
+// keyring without one: bytes that nobody can verify must not leave.
 func (k *Keyring) Sign(payload []byte) Signature {
-	return k.keys.Load().all[0].sign(payload)
+	keys := k.accepted()
+	if len(keys) == 0 {
+		panic("leyline: Keyring without a key signs nothing")
+	}
+	return keys[0].sign(payload)
 }
 
 // Verify reports whether signature is the signature of payload under any
@@ -81,7 +97,7 @@ func (k *Keyring) Verify(payload, signature []byte) error {
 		return BadSignature
 	}
 	ok := 0
-	for _, key := range k.keys.Load().all {
+	for _, key := range k.accepted() {
 		ok |= key.verify(payload, signature)
 	}
 	if ok == 0 {
