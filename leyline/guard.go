@@ -57,8 +57,9 @@ type Claim struct {
 // it can be fresh; a store that cannot keep it returns [ErrStoreFull].
 type ReplayStore interface {
 	// Claim binds the nonce to its holder until the given time. The error is
-	// [Replayed] when it belongs to another holder, or is or wraps
-	// [ErrStoreFull] or [ErrStoreUnavailable].
+	// or wraps [Replayed] when it belongs to another holder, [Stale] when the
+	// claim comes so late that the store can no longer tell, [ErrStoreFull] or
+	// [ErrStoreUnavailable]. A claim that failed has bound nothing.
 	Claim(ctx context.Context, c Claim, until time.Time) (Verdict, error)
 }
 

@@ -1,0 +1,224 @@
+package leyline
+
+import (
+	"context"
+	"hash/maphash"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// memoryShards is how many locks the nonces are spread over.
+const memoryShards = 64
+
+// MemoryStore is a [ReplayStore] in the memory of one process: it neither
+// survives a restart nor is shared by replicas. It is safe for concurrent use,
+// never blocks for longer than a table lookup or, when full, a sweep, and
+// allocates nothing per claim except to grow. Make one with [NewMemoryStore].
+//
+// # When a nonce is forgotten
+//
+// Time, to this store, is the Arrival of the claims it is given (now, where
+// that is zero), not the wall clock: while a consumer works off a backlog,
+// hours after its messages arrived, their nonces are all still needed, because
+// a copy that arrived in the same minute is just as fresh. A nonce may be
+// forgotten once its until has passed in that time, and never sooner, however
+// full the store is.
+//
+// Claims need not come in the order of their arrivals. When one comes so late
+// that its until lies before that of a nonce already forgotten, the store can no
+// longer tell whether it saw it, and refuses the claim as [Stale]; a claim that
+// it still remembers is answered as ever. A message of age zero gets this late
+// when claims are a window and a skew out of order. A consumer that retries for
+// longer than that calls [MemoryStore.Advance] with the arrival of the oldest
+// message that it has not finished.
+//
+// # Bounds
+//
+// A store holds at most its capacity of nonces and then returns [ErrStoreFull]
+// until some have passed their until. One nonce costs 30 to 40 bytes, whatever
+// its length; memory grows with the nonces and is kept for the next ones.
+//
+// Nonces are held as 96 bits of a hash with a random key: two of them are taken
+// for one, and a message refused as [Replayed] by mistake, once in about 10^22
+// claims against a million live nonces.
+type MemoryStore struct {
+	capacity int64
+	live     atomic.Int64  // nonces in all tables
+	full     atomic.Uint64 // claims answered with ErrStoreFull
+	ceiling  atomic.Uint32 // the latest second that claims can bring about
+
+	nonceSeed, tagSeed, holderSeed maphash.Seed
+
+	sweeping sync.Mutex // guards sweptAt
+	sweptAt  uint32     // second in which the full store was last swept
+
+	shards [memoryShards]memoryShard
+}
+
+// memoryShard holds the nonces whose hash leads to it, and counts the answers
+// to claims of these. mu guards all of it.
+type memoryShard struct {
+	mu                             sync.Mutex
+	table                          nonceTable
+	fresh, resumed, replayed, late uint64
+}
+
+// NewMemoryStore returns an empty store for at most capacity nonces. It panics
+// when capacity is not positive.
+func NewMemoryStore(capacity int) *MemoryStore {
+	if capacity <= 0 {
+		panic("leyline: NewMemoryStore: capacity must be positive")
+	}
+	s := &MemoryStore{
+		capacity:   int64(capacity),
+		nonceSeed:  maphash.MakeSeed(),
+		tagSeed:    maphash.MakeSeed(),
+		holderSeed: maphash.MakeSeed(),
+	}
+	s.ceiling.Store(noCeiling)
+	return s
+}
+
+// Claim implements [ReplayStore]. A nonce that is claimed again is kept until
+// the later of both times, so that a second message with the id of the first
+// stays refused for as long as it is fresh itself. The context is not used.
+func (s *MemoryStore) Claim(_ context.Context, c Claim, until time.Time) (Verdict, error) {
+	key := nonce{
+		hash:   maphash.String(s.nonceSeed, c.Nonce),
+		tag:    uint32(maphash.String(s.tagSeed, c.Nonce)),
+		holder: s.holder(c.Holder),
+		until:  ceilSecond(until),
+	}
+	if c.Arrival.IsZero() {
+		c.Arrival = time.Now()
+	}
+	now := min(floorSecond(c.Arrival), s.ceiling.Load())
+	verdict, err := s.claim(key, now)
+	if err == ErrStoreFull && s.sweepAll(now) {
+		verdict, err = s.claim(key, now)
+	}
+	if err == ErrStoreFull {
+		s.full.Add(1)
+	}
+	return verdict, err
+}
+
+// claim is one try, in the room that there is.
+func (s *MemoryStore) claim(key nonce, now uint32) (Verdict, error) {
+	shard := &s.shards[key.hash%memoryShards]
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	if n := shard.table.sweepSome(now); n > 0 {
+		s.live.Add(-int64(n))
+	}
+	if held := shard.table.find(key); held != nil {
+		held.until = max(held.until, key.until)
+		if key.holder != 0 && held.holder == key.holder {
+			shard.resumed++
+			return Resumed, nil
+		}
+		shard.replayed++
+		return 0, Replayed
+	}
+	if key.until <= shard.table.horizon {
+		shard.late++
+		return 0, Stale
+	}
+	if s.live.Add(1) > s.capacity {
+		s.live.Add(-1)
+		return 0, ErrStoreFull
+	}
+	shard.table.insert(key)
+	shard.fresh++
+	return Fresh, nil
+}
+
+// sweepAll drops what has expired from every shard, and reports whether another
+// try makes sense. Of any number of claims that find the store full in one
+// second only the first sweeps: the others would find nothing new.
+func (s *MemoryStore) sweepAll(now uint32) bool {
+	s.sweeping.Lock()
+	defer s.sweeping.Unlock()
+	if now > s.sweptAt {
+		s.sweptAt = now
+		for i := range s.shards {
+			shard := &s.shards[i]
+			shard.mu.Lock()
+			s.live.Add(-int64(shard.table.sweepWhole(now)))
+			shard.mu.Unlock()
+		}
+	}
+	return s.live.Load() < s.capacity
+}
+
+// Advance hands the forgetting to the caller: from the first call on, no nonce
+// is forgotten whose until lies after the latest t given, however far the
+// arrivals of the claims have come. A t before an earlier one changes nothing.
+func (s *MemoryStore) Advance(t time.Time) {
+	second := floorSecond(t)
+	for {
+		old := s.ceiling.Load()
+		if old != noCeiling && second <= old || s.ceiling.CompareAndSwap(old, second) {
+			return
+		}
+	}
+}
+
+// Len returns the number of nonces held, those included that have passed their
+// until and are not swept yet.
+func (s *MemoryStore) Len() int { return int(s.live.Load()) }
+
+// Cap returns the largest number of nonces that can be held.
+func (s *MemoryStore) Cap() int { return int(s.capacity) }
+
+// AppendMetrics appends the store's figures to dst.
+func (s *MemoryStore) AppendMetrics(dst []Metric) []Metric {
+	var fresh, resumed, replayed, late uint64
+	var bytes int
+	for i := range s.shards {
+		shard := &s.shards[i]
+		shard.mu.Lock()
+		fresh, resumed = fresh+shard.fresh, resumed+shard.resumed
+		replayed, late = replayed+shard.replayed, late+shard.late
+		bytes += shard.table.bytes()
+		shard.mu.Unlock()
+	}
+	return append(dst,
+		Metric{Name: "leyline.replay.nonces", Value: float64(s.Len()), Unit: UnitCount},
+		Metric{Name: "leyline.replay.capacity", Value: float64(s.capacity), Unit: UnitCount},
+		Metric{Name: "leyline.replay.bytes", Value: float64(bytes), Unit: UnitBytes},
+		Metric{Name: "leyline.replay.fresh_total", Value: float64(fresh), Unit: UnitCount},
+		Metric{Name: "leyline.replay.resumed_total", Value: float64(resumed), Unit: UnitCount},
+		Metric{Name: "leyline.replay.replayed_total", Value: float64(replayed), Unit: UnitCount},
+		Metric{Name: "leyline.replay.late_total", Value: float64(late), Unit: UnitCount},
+		Metric{Name: "leyline.replay.full_total", Value: float64(s.full.Load()), Unit: UnitCount},
+	)
+}
+
+// holder returns what stands for a holder; 0 for none, which never resumes.
+func (s *MemoryStore) holder(name string) uint64 {
+	if name == "" {
+		return 0
+	}
+	return max(1, maphash.String(s.holderSeed, name))
+}
+
+// noCeiling is the ceiling of a store whose time follows the claims alone.
+const noCeiling = math.MaxUint32
+
+// floorSecond returns t as Unix seconds, rounded down. It ends one short of
+// noCeiling, in the year 2106; a nonce with a later until is never forgotten.
+func floorSecond(t time.Time) uint32 {
+	return uint32(max(0, min(t.Unix(), noCeiling-1)))
+}
+
+// ceilSecond returns t as Unix seconds, rounded up.
+func ceilSecond(t time.Time) uint32 {
+	sec := t.Unix()
+	if t.Nanosecond() > 0 {
+		sec++
+	}
+	return uint32(max(0, min(sec, math.MaxUint32)))
+}

@@ -1,0 +1,5 @@
+//go:build !race
+
+package leyline_test
+
+const raceEnabled = false
