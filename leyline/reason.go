@@ -1,6 +1,9 @@
 package leyline
 
-import "errors"
+import (
+	"errors"
+	"slices"
+)
 
 // Reason names why a message was not handled (contract section 9). It is an
 // error, so that a refusal costs no allocation and errors.Is finds it through
@@ -48,14 +51,15 @@ func (r Reason) Authentic() bool {
 	return false
 }
 
+// reasons are in the order of contract section 9.
+var reasons = [...]Reason{
+	Unsigned, BadSignature, TooLarge, NotAMessage, Stale, Future, Replayed, WrongAudience,
+	Malformed, UnknownType, UnexpectedType, Expired, AttemptsExhausted, DeliveriesExhausted, Rejected,
+}
+
 // Reasons returns every reason, refused ones first, in the order of contract
 // section 9. The slice is the caller's.
-func Reasons() []Reason {
-	return []Reason{
-		Unsigned, BadSignature, TooLarge, NotAMessage, Stale, Future, Replayed, WrongAudience,
-		Malformed, UnknownType, UnexpectedType, Expired, AttemptsExhausted, DeliveriesExhausted, Rejected,
-	}
-}
+func Reasons() []Reason { return slices.Clone(reasons[:]) }
 
 // ReasonOf returns the reason in err's tree, or "" where there is none.
 func ReasonOf(err error) Reason {
