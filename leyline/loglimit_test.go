@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/slogtest"
 	"testing/synctest"
@@ -16,10 +17,28 @@ import (
 	"github.com/esper-lite/esper/leyline"
 )
 
+// lockedBuffer is a bytes.Buffer that timers may write to.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
 // newLimited returns a logger with a limit, and what it has written.
-func newLimited(limit leyline.LogLimit) (*slog.Logger, *leyline.LogLimiter, *bytes.Buffer) {
-	var out bytes.Buffer
-	h := leyline.NewLogLimiter(slog.NewTextHandler(&out, &slog.HandlerOptions{
+func newLimited(limit leyline.LogLimit) (*slog.Logger, *leyline.LogLimiter, *lockedBuffer) {
+	out := new(lockedBuffer)
+	h := leyline.NewLogLimiter(slog.NewTextHandler(out, &slog.HandlerOptions{
 		ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
 			if a.Key == slog.TimeKey && len(groups) == 0 {
 				return slog.Attr{}
@@ -27,7 +46,7 @@ func newLimited(limit leyline.LogLimit) (*slog.Logger, *leyline.LogLimiter, *byt
 			return a
 		},
 	}), limit)
-	return slog.New(h), h, &out
+	return slog.New(h), h, out
 }
 
 func TestLogLimiterFlood(t *testing.T) {
@@ -39,6 +58,7 @@ func TestLogLimiterFlood(t *testing.T) {
 			time.Sleep(100 * time.Microsecond)
 		}
 		time.Sleep(2 * time.Second)
+		synctest.Wait()
 		lines, suppressed := 0, 0
 		for line := range strings.Lines(out.String()) {
 			lines++
@@ -96,6 +116,7 @@ func TestLogLimiterKinds(t *testing.T) {
 			t.Errorf("%d lines at once, want 3:\n%s", got, out)
 		}
 		time.Sleep(2 * time.Second)
+		synctest.Wait()
 		if got := strings.Count(out.String(), "count=2 interval=1s"); got != 3 {
 			t.Errorf("%d summaries, want 3:\n%s", got, out)
 		}
@@ -113,14 +134,15 @@ func TestLogLimiterBoundsKinds(t *testing.T) {
 			t.Errorf("%d lines, want 12:\n%s", got, out)
 		}
 		time.Sleep(2 * time.Second)
+		synctest.Wait()
 		if !strings.Contains(out.String(), `message="message 999" count=988`) {
 			t.Errorf("no summary of what was suppressed:\n%s", out)
 		}
-		out.Reset()
+		before := len(out.String())
 		for i := range 10 {
 			log.Info(fmt.Sprint("later ", i))
 		}
-		if got := strings.Count(out.String(), "msg=\"later"); got != 10 {
+		if got := strings.Count(out.String()[before:], "msg=\"later"); got != 10 {
 			t.Errorf("%d of 10 new kinds, the old ones made no room", got)
 		}
 	})
@@ -139,6 +161,7 @@ func TestLogLimiterFlush(t *testing.T) {
 		}
 		limiter.Flush()
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if diff := cmp.Diff(want, out.String()); diff != "" {
 			t.Errorf("a minute later (-want +got):\n%s", diff)
 		}
