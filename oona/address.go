@@ -1,0 +1,179 @@
+package oona
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// errURL says no more, because an error of net/url quotes the address, and the
+// address holds the password.
+var errURL = errors.New("oona: the Redis URL is not valid (redis://, rediss://, unix://, redis+sentinel://, redis+cluster://)")
+
+// connector makes clients of one address.
+type connector struct {
+	// Address is what may be shown: no user, no password.
+	address string
+	cluster bool
+	connect func(pool int) redis.UniversalClient
+}
+
+// parseURL reads the address of a Redis. The forms are those of go-redis, plus
+// redis+sentinel://user:pass@host:port,host2:port/master/db and
+// redis+cluster://host:port,host2:port, with rediss+ for TLS.
+func parseURL(raw string) (connector, error) {
+	scheme, rest, ok := strings.Cut(raw, "://")
+	if !ok {
+		return connector{}, errURL
+	}
+	switch scheme {
+	case "redis", "rediss", "unix":
+		return standalone(raw)
+	case "redis+sentinel", "rediss+sentinel":
+		return sentinel(scheme == "rediss+sentinel", rest)
+	case "redis+cluster", "rediss+cluster":
+		return cluster(scheme == "rediss+cluster", rest)
+	}
+	return connector{}, errURL
+}
+
+func standalone(raw string) (connector, error) {
+	opt, err := redis.ParseURL(raw)
+	if err != nil {
+		return connector{}, errURL
+	}
+	return connector{
+		address: opt.Addr,
+		connect: func(pool int) redis.UniversalClient {
+			o := *opt
+			o.MaxRetries, o.PoolSize = noRetries, pool
+			return redis.NewClient(&o)
+		},
+	}, nil
+}
+
+// splitHosts separates the credentials, the hosts and what follows them.
+func splitHosts(rest string) (user *url.Userinfo, hosts []string, path, query string, err error) {
+	rest, query, _ = strings.Cut(rest, "?")
+	authority, path, _ := strings.Cut(rest, "/")
+	if at := strings.LastIndexByte(authority, '@'); at >= 0 {
+		u, err := url.Parse("redis://" + authority[:at] + "@h")
+		if err != nil {
+			return nil, nil, "", "", errURL
+		}
+		user, authority = u.User, authority[at+1:]
+	}
+	for h := range strings.SplitSeq(authority, ",") {
+		if h == "" {
+			return nil, nil, "", "", errURL
+		}
+		hosts = append(hosts, h)
+	}
+	return user, hosts, path, query, nil
+}
+
+// canonical writes a URL of the form that go-redis reads: the first host in the
+// authority, the others as addr parameters.
+func canonical(useTLS bool, user *url.Userinfo, hosts []string, path string, query url.Values) string {
+	u := url.URL{Scheme: "redis", User: user, Host: hosts[0], Path: path}
+	if useTLS {
+		u.Scheme = "rediss"
+	}
+	for _, h := range hosts[1:] {
+		query.Add("addr", h)
+	}
+	u.RawQuery = query.Encode()
+	return u.String()
+}
+
+func sentinel(useTLS bool, rest string) (connector, error) {
+	user, hosts, path, rawQuery, err := splitHosts(rest)
+	if err != nil {
+		return connector{}, err
+	}
+	query, err := url.ParseQuery(rawQuery)
+	if err != nil {
+		return connector{}, errURL
+	}
+	master, db, _ := strings.Cut(strings.Trim(path, "/"), "/")
+	if master == "" {
+		return connector{}, errors.New("oona: a redis+sentinel URL needs the master's name: redis+sentinel://host:26379/master/0")
+	}
+	query.Set("master_name", master)
+	opt, err := redis.ParseFailoverURL(canonical(useTLS, user, hosts, db, query))
+	if err != nil {
+		return connector{}, errURL
+	}
+	return connector{
+		address: fmt.Sprintf("%s (master %s)", strings.Join(hosts, ","), master),
+		connect: func(pool int) redis.UniversalClient {
+			o := *opt
+			o.MaxRetries, o.PoolSize = noRetries, pool
+			return redis.NewFailoverClient(&o)
+		},
+	}, nil
+}
+
+func cluster(useTLS bool, rest string) (connector, error) {
+	user, hosts, _, rawQuery, err := splitHosts(rest)
+	if err != nil {
+		return connector{}, err
+	}
+	query, err := url.ParseQuery(rawQuery)
+	if err != nil {
+		return connector{}, errURL
+	}
+	opt, err := redis.ParseClusterURL(canonical(useTLS, user, hosts, "", query))
+	if err != nil {
+		return connector{}, errURL
+	}
+	return connector{
+		address: strings.Join(hosts, ","),
+		cluster: true,
+		connect: func(pool int) redis.UniversalClient {
+			o := *opt
+			o.PoolSize = pool
+			return redis.NewClusterClient(&o)
+		},
+	}, nil
+}
+
+// connectorOf makes further clients like one that the caller made.
+func connectorOf(rdb redis.UniversalClient) (connector, error) {
+	switch c := rdb.(type) {
+	case *redis.Client:
+		opt := *c.Options()
+		if opt.MaxRetries > 0 {
+			return connector{}, errors.New("oona: the redis client must be made with MaxRetries: -1, because a command repeated after a lost reply would publish twice")
+		}
+		return connector{address: opt.Addr, connect: func(pool int) redis.UniversalClient {
+			o := opt
+			o.MaxRetries, o.PoolSize = noRetries, pool
+			o.TLSConfig = cloneTLS(opt.TLSConfig)
+			return redis.NewClient(&o)
+		}}, nil
+	case *redis.ClusterClient:
+		opt := *c.Options()
+		return connector{address: strings.Join(opt.Addrs, ","), cluster: true, connect: func(pool int) redis.UniversalClient {
+			o := opt
+			o.PoolSize = pool
+			o.TLSConfig = cloneTLS(opt.TLSConfig)
+			return redis.NewClusterClient(&o)
+		}}, nil
+	}
+	return connector{}, fmt.Errorf("oona: a %T cannot carry the bus; use *redis.Client or *redis.ClusterClient", rdb)
+}
+
+func cloneTLS(c *tls.Config) *tls.Config {
+	if c == nil {
+		return nil
+	}
+	return c.Clone()
+}
+
+// noRetries keeps go-redis from repeating a command whose reply was lost.
+const noRetries = -1

@@ -1,0 +1,67 @@
+package oona
+
+import (
+	"cmp"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/esper-lite/esper/leyline"
+)
+
+// Defaults of [Config].
+const (
+	DefaultMessageTTL  = 15 * time.Minute // OONA_MESSAGE_TTL_MS, contract section 6
+	DefaultReclaimIdle = 30 * time.Second // below the 60 s of Python members of a group
+	DefaultMaxAttempts = 5
+	// DefaultHandlerTimeout bounds one call of a handler.
+	DefaultHandlerTimeout = 30 * time.Second
+	// DefaultBatch is how many entries are read, and committed, at once.
+	DefaultBatch = 256
+)
+
+// Config configures a [Client].
+type Config struct {
+	// URL is where Redis is, for [Connect]: redis://, rediss://, unix://, and
+	// for Sentinel and Cluster redis+sentinel:// and redis+cluster:// (rediss+…
+	// for TLS). Ignored by [New].
+	URL string
+	// Codec seals and opens. Required.
+	Codec *leyline.Codec
+	// Guard judges freshness; its replay store is not used, since nonces are
+	// kept in Redis. Nil means a guard of the default window and skew, in mode
+	// compat.
+	Guard *leyline.Guard
+	// Streams names the streams; zero means the contract's names.
+	Streams Streams
+	// Consumer is this process's name in every consumer group. Two processes
+	// must never share one, so it should hold the host and a boot id. Required
+	// by Consume.
+	Consumer string
+	// MessageTTL is the age at which work expires and finished entries are
+	// trimmed. Zero means [DefaultMessageTTL].
+	MessageTTL time.Duration
+	// Logger receives what an operator must know. Nil discards.
+	Logger *slog.Logger
+}
+
+func (c Config) withDefaults() (Config, error) {
+	if c.Codec == nil {
+		return c, errors.New("oona: Config.Codec is missing")
+	}
+	if c.MessageTTL < 0 {
+		return c, errors.New("oona: Config.MessageTTL is negative")
+	}
+	if c.Guard == nil {
+		guard, err := leyline.NewGuard(leyline.GuardConfig{})
+		if err != nil {
+			return c, err
+		}
+		c.Guard = guard
+	}
+	c.MessageTTL = cmp.Or(c.MessageTTL, DefaultMessageTTL)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c, nil
+}

@@ -1,0 +1,135 @@
+package oona
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Position is a place in a stream: behind the entry ID. The zero Position is
+// before every entry.
+type Position struct {
+	ID EntryID `json:"id"`
+	// Index is how many entries had ever been added to the stream up to and
+	// with this one; 0 where that is not known. With it a follower can tell
+	// entries that were deleted unseen from those that it saw.
+	Index int64 `json:"index,omitempty"`
+}
+
+// after moves past one entry.
+func (p Position) after(id EntryID) Position {
+	if p.Index > 0 || p.ID.IsZero() {
+		p.Index++
+	}
+	p.ID = id
+	return p
+}
+
+// Cursor says how far each stream was followed.
+type Cursor map[string]Position
+
+// Gap is a part of a stream that a follower may not have seen because it was
+// deleted first, by trimming.
+type Gap struct {
+	Stream string
+	After  Position
+	// Next is the first entry that is left; zero when none is.
+	Next EntryID
+	// Entries is how many are missing; 0 where that is not known.
+	Entries int64
+}
+
+// Tail returns a cursor at the present ends of streams: what is published after
+// it returned is behind it. A stream that does not exist yet has its end at the
+// start.
+func (c *Client) Tail(ctx context.Context, streams ...string) (Cursor, error) {
+	pipe := c.rdb.Pipeline()
+	cmds := make([]*redis.XInfoStreamCmd, len(streams))
+	for i, s := range streams {
+		cmds[i] = pipe.XInfoStream(ctx, s)
+	}
+	_, _ = pipe.Exec(ctx) // each command has its own error
+	cursor := make(Cursor, len(streams))
+	for i, cmd := range cmds {
+		info, err := cmd.Result()
+		switch {
+		case err == nil:
+			id, err := ParseEntryID(info.LastGeneratedID)
+			if err != nil {
+				return nil, err
+			}
+			cursor[streams[i]] = Position{ID: id, Index: info.EntriesAdded}
+		case noSuchKey(err):
+			cursor[streams[i]] = Position{}
+		default:
+			return nil, fmt.Errorf("oona: end of %s: %w", streams[i], err)
+		}
+	}
+	return cursor, nil
+}
+
+// findGaps looks for entries that were deleted unseen, where that is due.
+func (r *follower) findGaps(ctx context.Context) error {
+	if !r.checkGaps {
+		return nil
+	}
+	for _, s := range r.streams {
+		info, err := r.client.rdb.XInfoStream(ctx, s).Result()
+		if noSuchKey(err) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("oona: follow %s: %w", s, err)
+		}
+		if err := r.findGap(ctx, s, info); err != nil {
+			return err
+		}
+	}
+	r.checkGaps, r.lastRead = false, r.client.Now()
+	return nil
+}
+
+// findGap compares the cursor with what is left of the stream. Trimming deletes
+// from the front: while the entry of the cursor, or one before it, is still
+// there, nothing behind it was trimmed.
+func (r *follower) findGap(ctx context.Context, stream string, info *redis.XInfoStream) error {
+	first, errFirst := ParseEntryID(cmp.Or(info.FirstEntry.ID, "0-0"))
+	last, errLast := ParseEntryID(info.LastGeneratedID)
+	if err := cmp.Or(errFirst, errLast); err != nil {
+		return err
+	}
+	at := r.cursor[stream]
+	if last.Compare(at.ID) < 0 {
+		// The stream was made anew: everything in it is new.
+		r.report(ctx, Gap{Stream: stream, After: at, Next: first})
+		r.cursor[stream] = Position{}
+		return nil
+	}
+	if info.EntriesAdded == 0 || !first.IsZero() && first.Compare(at.ID) <= 0 {
+		return nil
+	}
+	// All that is left is behind the cursor.
+	seen := info.EntriesAdded - info.Length
+	missing := seen - at.Index
+	known := at.Index > 0 || at.ID.IsZero()
+	if last != at.ID && (!known || missing > 0) {
+		if !known {
+			missing = 0
+		}
+		r.report(ctx, Gap{Stream: stream, After: at, Next: first, Entries: missing})
+	}
+	at.Index = seen
+	r.cursor[stream] = at
+	return nil
+}
+
+func (r *follower) report(ctx context.Context, g Gap) {
+	r.client.stats.gaps.Add(1)
+	r.client.log.ErrorContext(ctx, "entries were deleted from the stream before they were followed",
+		"stream", g.Stream, "after", g.After.ID.String(), "next", g.Next.String(), "entries", g.Entries)
+	if r.f.OnGap != nil {
+		r.f.OnGap(g)
+	}
+}

@@ -1,0 +1,58 @@
+package oona
+
+import (
+	"crypto/sha256"
+
+	pb "github.com/esper-lite/esper/leyline/leylinepb"
+)
+
+// maxNonce is the longest nonce that is kept as it is. Ids are UUIDs; a longer
+// one is kept as its SHA-256, so that no message can make the guard hold much.
+const maxNonce = 64
+
+// identify fixes what the replay check knows a delivery by.
+func (d *delivery) identify(streams *Streams) {
+	if d.identity.Nonce == "" {
+		return
+	}
+	d.nonce = scopeOf(d.Envelope.Type) + shorten(d.identity.Nonce)
+	d.holder = d.text
+	// Two streams can have the same id: away from the stream where such
+	// messages belong, the stream is part of the holder.
+	if home, _ := streams.Route(d.Envelope.Type); home != d.Stream {
+		d.holder = d.text + "@" + d.Stream
+	}
+}
+
+// issuedAtMs dates the nonce: by the message, or by its arrival where it does
+// not say.
+func (d *delivery) issuedAtMs() int64 {
+	if d.identity.IssuedAtMs != 0 {
+		return d.identity.IssuedAtMs
+	}
+	return d.Arrival.UnixMilli()
+}
+
+// scopeOf keeps the ids of different kinds of messages apart: a request and its
+// answer share one. Ready and error answers share a scope (contract section 2).
+func scopeOf(t pb.BusMessageType) string {
+	switch t {
+	case pb.BusMessageType_BUS_MESSAGE_TYPE_KERNEL_PREFETCH_REQUEST:
+		return "r:"
+	case pb.BusMessageType_BUS_MESSAGE_TYPE_KERNEL_PREFETCH_READY,
+		pb.BusMessageType_BUS_MESSAGE_TYPE_KERNEL_PREFETCH_ERROR:
+		return "a:"
+	case pb.BusMessageType_BUS_MESSAGE_TYPE_ADAPTATION_COMMAND:
+		return "c:"
+	}
+	return "m:"
+}
+
+// shorten bounds the length of a nonce.
+func shorten(nonce string) string {
+	if len(nonce) <= maxNonce {
+		return nonce
+	}
+	sum := sha256.Sum256([]byte(nonce))
+	return string(sum[:])
+}
