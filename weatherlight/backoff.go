@@ -1,0 +1,71 @@
+package weatherlight
+
+import (
+	"cmp"
+	"errors"
+	"time"
+
+	"github.com/sethvargo/go-retry"
+)
+
+// Defaults of a [Backoff].
+const (
+	DefaultBackoffInitial = time.Second
+	DefaultBackoffMax     = 30 * time.Second
+	DefaultBackoffJitter  = 25
+)
+
+// AtOnce as [Backoff.Initial] restarts a worker without any delay.
+const AtOnce time.Duration = -1
+
+// Backoff is how long to wait before a worker is restarted: Initial after the
+// first failure, twice as long after each further one, up to Max. Each worker
+// counts for itself.
+type Backoff struct {
+	// Initial is the first delay. Zero means 1s; [AtOnce] means never any
+	// delay.
+	Initial time.Duration
+	// Max bounds the delay before jitter. Zero means 30s, or Initial if that
+	// is longer.
+	Max time.Duration
+	// Jitter is how far a delay may be off, in percent, so that workers that
+	// failed together do not come back together. Zero means 25; negative
+	// means none.
+	Jitter int
+}
+
+func (b Backoff) withDefaults() Backoff {
+	if b.Initial == AtOnce {
+		return Backoff{Initial: AtOnce}
+	}
+	b.Initial = cmp.Or(b.Initial, DefaultBackoffInitial)
+	b.Max = cmp.Or(b.Max, max(b.Initial, DefaultBackoffMax))
+	b.Jitter = max(0, cmp.Or(b.Jitter, DefaultBackoffJitter))
+	return b
+}
+
+func (b Backoff) validate() error {
+	switch {
+	case b.Initial < AtOnce:
+		return errors.New("Backoff.Initial is negative")
+	case b.Max < 0:
+		return errors.New("Backoff.Max is negative")
+	case b.Jitter > 100:
+		return errors.New("Backoff.Jitter is above 100")
+	case b.Max > 0 && b.Initial > b.Max:
+		return errors.New("Backoff.Initial is longer than Backoff.Max")
+	}
+	return nil
+}
+
+// sequence returns the delays of a series of failures, nil if there are none.
+func (b Backoff) sequence() retry.Backoff {
+	if b.Initial == AtOnce {
+		return nil
+	}
+	delays := retry.WithCappedDuration(b.Max, retry.NewExponential(b.Initial))
+	if b.Jitter == 0 {
+		return delays
+	}
+	return retry.WithJitterPercent(uint64(b.Jitter), delays)
+}

@@ -1,0 +1,265 @@
+package weatherlight
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sethvargo/go-retry"
+)
+
+// A Handle is a worker in its supervisor. [Supervisor.Add] returns it; all
+// methods may be called from any goroutine, also that of a worker, but a worker
+// that waits for its own end waits until it is given up.
+type Handle struct {
+	// What AppendWorkers reads, without a lock but for path, side by side so
+	// that a worker costs it one cache line or two.
+	path     string // with the names of nested supervisors; guarded by sup.mu
+	phase    atomic.Uint64
+	restarts atomic.Uint64
+	lost     atomic.Int64 // lives that were given up and are still there
+	failure  atomic.Pointer[Failure]
+
+	sup    *Supervisor
+	name   string
+	worker Worker
+	policy *policy
+	links  *links
+
+	// Guarded by sup.mu.
+	index   int
+	waits   int  // deps that are not ready
+	pending bool // boot waits for it
+	removed bool // is about to leave the roster
+
+	// Written with sup.mu and mu held, read with either.
+	alive bool // has a goroutine that is not given up
+	ready bool // has been ready since it was last started from rest
+
+	mu      sync.Mutex
+	says    bool            // says itself when it is ready
+	life    *life           // nil while there is none
+	delays  retry.Backoff   // of the present series of failures
+	recent  failures        // as many as its limit needs
+	after   aftermath       // what the end of the last life asks of the supervisor
+	changed chan struct{}   // closed at the next change, nil if nobody waits
+	labels  context.Context // parent of the contexts of its lives
+}
+
+func newHandle(s *Supervisor, spec Spec) *Handle {
+	w := &Handle{
+		path:   s.prefix + spec.Name,
+		sup:    s,
+		name:   spec.Name,
+		worker: spec.Worker,
+		policy: s.sharedPolicyLocked(spec.policy()),
+		says:   saysReady(spec.Worker),
+	}
+	if len(spec.After) > 0 {
+		w.links = &links{after: slices.Clone(spec.After)}
+	}
+	return w
+}
+
+// Name returns the name of the worker, without those of nested supervisors.
+func (w *Handle) Name() string { return w.name }
+
+// Status returns the state of the worker.
+func (w *Handle) Status() WorkerStatus {
+	w.sup.mu.RLock()
+	defer w.sup.mu.RUnlock()
+	return w.status(w.sup.since(time.Now()))
+}
+
+// WaitReady blocks until the worker is ready, or ctx ends: then it returns the
+// cause. It returns at once if the worker is ready.
+func (w *Handle) WaitReady(ctx context.Context) error {
+	return w.await(ctx, func() bool { return w.state() == StateRunning })
+}
+
+// Stop stops the worker, waits for its end, and leaves it in [StateStopped]
+// until [Handle.Restart] or the next Run of the supervisor. Workers that are
+// After it stay up. If ctx ends before that, Stop returns its cause while the
+// worker goes on stopping. The error is a [*StopError] if the worker was given
+// up, and [ErrNotRunning] if the supervisor does not run.
+func (w *Handle) Stop(ctx context.Context) error {
+	s := w.sup
+	s.mu.Lock()
+	if !s.running {
+		s.mu.Unlock()
+		return ErrNotRunning
+	}
+	w.mu.Lock()
+	l := w.life
+	if l != nil {
+		w.interruptAloneLocked(ErrStopAsked)
+	} else if !w.alive && !w.removed {
+		w.moveLocked(StateStopped, time.Now())
+		s.releaseLocked(w)
+	}
+	w.mu.Unlock()
+	s.mu.Unlock()
+
+	if err := w.await(ctx, func() bool { return !w.alive }); err != nil {
+		return err
+	}
+	return s.unstopped(func(lost *life) bool { return lost == l })
+}
+
+// Restart stops the worker if it is up, without counting a failure, and starts
+// it again without delay; one that is stopped, ended or parked is started. It
+// returns when the new life has begun, or with the cause when ctx ends before
+// that. A worker that does not stop in time is given up and started beside what
+// is left of it. The error is [ErrNotRunning] if the supervisor does not run or
+// shuts down, and [ErrRemoved] if the worker was removed.
+func (w *Handle) Restart(ctx context.Context) error {
+	for {
+		old, err := w.restart()
+		if err != nil || old == nil {
+			return err
+		}
+		err = w.await(ctx, func() bool { return !w.alive || w.life != old && w.life != nil })
+		if err != nil {
+			return err
+		}
+		w.mu.Lock()
+		up := w.alive
+		w.mu.Unlock()
+		if up {
+			return nil
+		}
+		// It ended for another reason meanwhile: start it from rest.
+	}
+}
+
+// restart starts the worker from rest and returns nil, or asks its life to end
+// and returns it.
+func (w *Handle) restart() (*life, error) {
+	s := w.sup
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case w.removed:
+		return nil, ErrRemoved
+	case s.round != nil && s.running:
+		return nil, nil // about to be restarted with its siblings
+	case !s.running || s.plan != nil:
+		return nil, ErrNotRunning
+	}
+	w.mu.Lock()
+	if !w.alive {
+		w.moveLocked(StateWaiting, time.Now())
+		w.delays, w.recent = nil, nil
+		w.mu.Unlock()
+		s.startLocked(w)
+		return nil, nil
+	}
+	defer w.mu.Unlock()
+	l := w.life
+	if l == nil { // about to be at rest
+		return new(life), nil
+	}
+	w.interruptAloneLocked(ErrRestartAsked)
+	return l, nil
+}
+
+// Remove stops the worker like [Handle.Stop] and takes it out of the supervisor;
+// its name is free again. The error is [ErrNeeded], and nothing happens, if
+// another worker is After it. It may also be called while the supervisor does
+// not run.
+func (w *Handle) Remove(ctx context.Context) error {
+	s := w.sup
+	s.mu.Lock()
+	if w.removed {
+		s.mu.Unlock()
+		return ErrRemoved
+	}
+	if s.neededLocked(w) {
+		s.mu.Unlock()
+		return ErrNeeded
+	}
+	w.removed = true
+	if !w.alive {
+		s.dropLocked(w)
+		s.mu.Unlock()
+		return nil
+	}
+	s.mu.Unlock()
+	err := w.Stop(ctx)
+	if errors.Is(err, ErrNotRunning) {
+		return nil // it stopped with the supervisor meanwhile
+	}
+	return err
+}
+
+// neededLocked reports whether a worker is after w.
+func (s *Supervisor) neededLocked(w *Handle) bool {
+	if s.running {
+		return w.links != nil && len(w.links.dependents) > 0
+	}
+	for other := range s.workers.all() {
+		if other.links != nil && slices.Contains(other.links.after, w.name) {
+			return true
+		}
+	}
+	return false
+}
+
+// dropLocked takes w, which is at rest and marked as removed, out of s.
+func (s *Supervisor) dropLocked(w *Handle) {
+	s.workers.remove(w)
+	s.figures.counts[w.state()].Add(-1)
+	s.releaseLocked(w)
+	if w.links != nil {
+		w.links.detach(w)
+	}
+	if child := nestedIn(w.worker); child != nil {
+		s.disown(child)
+	}
+}
+
+// await blocks until cond, which is called with w.mu held, is true.
+func (w *Handle) await(ctx context.Context, cond func() bool) error {
+	for {
+		w.mu.Lock()
+		if cond() {
+			w.mu.Unlock()
+			return nil
+		}
+		if w.changed == nil {
+			w.changed = make(chan struct{})
+		}
+		changed := w.changed
+		w.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// changedLocked wakes those who await.
+func (w *Handle) changedLocked() {
+	if w.changed != nil {
+		close(w.changed)
+		w.changed = nil
+	}
+}
+
+func (w *Handle) state() State { return phase(w.phase.Load()).state() }
+
+// moveLocked puts w into a state. at is when it came to it, or for
+// StateBackingOff when it will leave it.
+func (w *Handle) moveLocked(to State, at time.Time) {
+	from := w.state()
+	w.phase.Store(uint64(newPhase(to, w.sup.since(at))))
+	if from != to {
+		w.sup.figures.counts[from].Add(-1)
+		w.sup.figures.counts[to].Add(1)
+	}
+	w.changedLocked()
+}
