@@ -70,12 +70,11 @@ func newClient(ctx context.Context, rdb redis.UniversalClient, conn connector, c
 		return nil, err
 	}
 	c := &Client{
-		cfg:   cfg,
-		rdb:   rdb,
-		conn:  conn,
-		keys:  newKeyspace(conn.cluster, cfg.Guard.Retention()),
-		log:   cfg.Logger,
-		stats: newStats(),
+		cfg:  cfg,
+		rdb:  rdb,
+		conn: conn,
+		keys: newKeyspace(conn.cluster, cfg.Guard.Retention()),
+		log:  cfg.Logger,
 	}
 	if err := c.waitForServer(ctx); err != nil {
 		return nil, err

@@ -63,20 +63,20 @@ func (c *consumer) settle(ctx context.Context, o *outcome, code byte, repeated b
 		c.postpone(o.d, o.retryIn)
 		return
 	case code == codeNotOurs && !repeated:
-		s.lostOwnership.Add(1)
+		s.ownershipLost.Add(1)
 	case code == codeReplayed:
-		s.refuse(c.sub.Stream, o.d.Envelope.Type, leyline.Replayed)
+		s.refusals.Count(c.sub.Stream, o.d.Envelope.Type, leyline.Replayed)
 	case code == codeBelowMark:
-		s.refuse(c.sub.Stream, o.d.Envelope.Type, leyline.Stale)
+		s.refusals.Count(c.sub.Stream, o.d.Envelope.Type, leyline.Stale)
 	case code == codeDone:
-		s.duplicates.Add(1)
+		s.duplicateTotal.Add(1)
 	case o.verb == finish:
 		s.finished(len(o.answers), c.client.clock.now().Sub(o.d.Arrival))
 	case o.verb == acknowledge && o.reason != "":
-		s.refuse(c.sub.Stream, o.d.Envelope.Type, o.reason)
+		s.refusals.Count(c.sub.Stream, o.d.Envelope.Type, o.reason)
 		c.log.DebugContext(ctx, "refused", "entry_id", o.d.text, "reason", string(o.reason))
 	case o.verb == bury:
-		s.bury(c.sub.Stream, o.d.Envelope.Type, o.reason)
+		s.refusals.Count(c.sub.Stream, o.d.Envelope.Type, o.reason)
 		c.log.WarnContext(ctx, "dead-lettered", "entry_id", o.d.text, "reason", string(o.reason), "attempts", o.d.failed.attempts, "error", o.d.failed.err)
 	}
 	c.release(o.d)
@@ -123,7 +123,7 @@ func (c *consumer) attend(ctx context.Context, what string, step func(context.Co
 	ctx, cancel := context.WithTimeout(ctx, c.sub.ReclaimIdle/3)
 	defer cancel()
 	if err := step(ctx); err != nil && ctx.Err() == nil {
-		c.client.stats.consumeErrors.Add(1)
+		c.client.stats.busErrors.Add(1)
 		c.log.DebugContext(ctx, "upkeep failed, will try again", "step", what, "error", err)
 	}
 }

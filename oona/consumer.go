@@ -129,7 +129,7 @@ func (c *consumer) untilDone(ctx context.Context, what string, step func(context
 			failed = true
 			c.log.WarnContext(ctx, "bus is not available, retrying", "step", what, "error", err)
 		}
-		c.client.stats.consumeErrors.Add(1)
+		c.client.stats.busErrors.Add(1)
 		if groupLost(err) {
 			return retry.RetryableError(errors.Join(err, c.client.ensureGroup(ctx, c.sub.Stream, c.sub.Group)))
 		}

@@ -126,7 +126,7 @@ func (r *follower) findGap(ctx context.Context, stream string, info *redis.XInfo
 }
 
 func (r *follower) report(ctx context.Context, g Gap) {
-	r.client.stats.gaps.Add(1)
+	r.client.stats.gapTotal.Add(1)
 	r.client.log.ErrorContext(ctx, "entries were deleted from the stream before they were followed",
 		"stream", g.Stream, "after", g.After.ID.String(), "next", g.Next.String(), "entries", g.Entries)
 	if r.f.OnGap != nil {

@@ -149,7 +149,7 @@ func (r *follower) read(ctx context.Context, rdb redis.UniversalClient) (streams
 				r.client.log.WarnContext(ctx, "bus is not available, retrying", "streams", r.streams, "error", err)
 			}
 			failed, r.checkGaps = true, true
-			r.client.stats.consumeErrors.Add(1)
+			r.client.stats.busErrors.Add(1)
 		}
 		return retry.RetryableError(err)
 	})
@@ -268,7 +268,7 @@ func (r *follower) refuse(ctx context.Context, m *Message, err error) {
 	if reason.Authentic() {
 		r.client.log.WarnContext(ctx, "passed over", "stream", m.Stream, "entry_id", m.ID.String(), "reason", string(reason), "error", err)
 	}
-	r.client.stats.refuse(m.Stream, m.Envelope.Type, reason)
+	r.client.stats.refusals.Count(m.Stream, m.Envelope.Type, reason)
 }
 
 // deliver calls the handler until the message is settled; it reports false when

@@ -123,7 +123,7 @@ func (c *consumer) takeOver(ctx context.Context, entries []redis.XMessage, deliv
 		}
 		known[id] = h
 	}
-	c.client.stats.reclaimed.Add(int64(len(entries)))
+	c.client.stats.reclaimedTotal.Add(int64(len(entries)))
 	c.log.InfoContext(ctx, "took over idle entries", "entries", len(entries), "first", ids[0])
 	c.dispatch(ctx, entries, known)
 	return nil
@@ -141,7 +141,7 @@ func (c *consumer) reportLost(ctx context.Context, ids []string) {
 	if len(ids) == 0 {
 		return
 	}
-	c.client.stats.dataLoss.Add(int64(len(ids)))
+	c.client.stats.dataLossTotal.Add(int64(len(ids)))
 	c.log.ErrorContext(ctx, "entries were deleted from the stream before they were done", "entries", len(ids), "entry_ids", ids)
 }
 

@@ -1,8 +1,8 @@
 package oona
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -35,8 +35,8 @@ type Outgoing struct {
 // Publish seals messages and adds each to the stream of its type, in one round
 // trip, in their order. The receipts are in the same order.
 //
-// Either every message was published and the error is nil, or the error joins
-// those of the receipts. Nothing is published when any message cannot be
+// Either every message was published and the error is nil, or the error wraps
+// the first of those in the receipts. Nothing is published when any message cannot be
 // sealed. A message whose receipt says that the connection broke may have been
 // published: publish it again only if its readers know it by a nonce.
 func (c *Client) Publish(ctx context.Context, msgs ...proto.Message) ([]Receipt, error) {
@@ -69,15 +69,19 @@ func (c *Client) Send(ctx context.Context, out ...Outgoing) ([]Receipt, error) {
 	// Each command carries its own error; Exec returns the first of them.
 	_, _ = pipe.Exec(ctx)
 	receipts := make([]Receipt, len(sealed))
-	var errs []error
+	failed := 0
 	for i, cmd := range cmds {
 		receipts[i] = receiptOf(sealed[i].stream, cmd)
 		if receipts[i].Err != nil {
-			errs = append(errs, receipts[i].Err)
+			failed++
+			err = cmp.Or(err, receipts[i].Err)
 		}
 	}
-	c.stats.published(len(sealed)-len(errs), len(errs), time.Since(start))
-	return receipts, errors.Join(errs...)
+	c.stats.published(len(sealed)-failed, failed, time.Since(start))
+	if failed > 1 {
+		err = fmt.Errorf("%w (and %d more of %d messages)", err, failed-1, len(sealed))
+	}
+	return receipts, err
 }
 
 func receiptOf(stream string, cmd *redis.StringCmd) Receipt {

@@ -102,7 +102,7 @@ func (c *consumer) dispatch(ctx context.Context, entries []redis.XMessage, known
 		d.failed, d.deliveries = known[d.text].failed, known[d.text].deliveries
 		ds[i] = d
 	}
-	c.client.stats.read.Add(int64(len(entries)))
+	c.client.stats.readTotal.Add(int64(len(entries)))
 	c.queue(ctx, c.held.add(ds))
 }
 

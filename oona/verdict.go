@@ -83,7 +83,7 @@ func (c *consumer) postpone(d *delivery, in time.Duration) {
 	if !c.held.wait(d, time.Now().Add(in), c.sub.MaxHeld) {
 		c.client.stats.retriesReleased.Add(1)
 	}
-	c.client.stats.retries.Add(1)
+	c.client.stats.retryTotal.Add(1)
 	signal(c.wake)
 	signal(c.room)
 }

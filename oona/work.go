@@ -158,7 +158,6 @@ func (c *consumer) attempt(handling context.Context, ds []*delivery) []outcome {
 	for i, d := range ds {
 		batch[i] = &d.Message
 	}
-	started := time.Now()
 	results := make(chan []Result, 1)
 	go func() { results <- protect(ctx, c.handler, batch) }()
 	var got []Result
@@ -174,7 +173,6 @@ func (c *consumer) attempt(handling context.Context, ds []*delivery) []outcome {
 			ds = c.renew(ds)
 		}
 	}
-	c.client.stats.handled(len(batch), time.Since(started))
 	return c.outcomesOf(ctx, ds, got)
 }
 

@@ -1,0 +1,199 @@
+package oona_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/esper-lite/esper/leyline"
+	pb "github.com/esper-lite/esper/leyline/leylinepb"
+	"github.com/esper-lite/esper/oona"
+	"github.com/esper-lite/esper/oona/oonatest"
+	"github.com/esper-lite/esper/oona/oonatest/redistest"
+)
+
+// onBoth runs a test on miniredis, which is fast, and on a real redis-server,
+// which is right.
+func onBoth(t *testing.T, test func(t *testing.T, rdb *redis.Client)) {
+	t.Run("miniredis", func(t *testing.T) {
+		bus := oonatest.New()
+		t.Cleanup(bus.Close)
+		rdb := bus.Redis()
+		t.Cleanup(func() { _ = rdb.Close() })
+		test(t, rdb)
+	})
+	t.Run("redis", func(t *testing.T) {
+		test(t, redistest.Start(t).Client())
+	})
+}
+
+const secret = "golden-secret"
+
+func newCodec(t testing.TB) *leyline.Codec {
+	t.Helper()
+	keys, err := leyline.NewKeyring(leyline.NewSecret(secret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	codec, err := leyline.NewCodec(leyline.CodecConfig{Keys: keys, Source: "test/here-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return codec
+}
+
+func newClient(t testing.TB, rdb redis.UniversalClient, consumer string) *oona.Client {
+	t.Helper()
+	c, err := oona.New(t.Context(), rdb, oona.Config{
+		Codec:    newCodec(t),
+		Consumer: consumer,
+		Logger:   slog.New(slog.NewTextHandler(t.Output(), nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func request(id string) *pb.KernelPrefetchRequest {
+	return &pb.KernelPrefetchRequest{
+		RequestId: id, BlueprintId: "BP001", TrainingRunId: "run-1", IssuedAt: timestamppb.Now(),
+	}
+}
+
+func requests(n int) []proto.Message {
+	msgs := make([]proto.Message, n)
+	for i := range msgs {
+		msgs[i] = request("req-" + strconv.Itoa(i))
+	}
+	return msgs
+}
+
+func publish(t testing.TB, c *oona.Client, msgs ...proto.Message) []oona.Receipt {
+	t.Helper()
+	receipts, err := c.Publish(t.Context(), msgs...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return receipts
+}
+
+// answering is a handler that answers every request.
+func answering() oona.Handler {
+	return oona.Each(func(_ context.Context, r *pb.KernelPrefetchRequest, _ *oona.Message) ([]proto.Message, error) {
+		return []proto.Message{&pb.KernelArtifactReady{RequestId: r.GetRequestId(), BlueprintId: r.GetBlueprintId()}}, nil
+	})
+}
+
+// consume runs a consumer in the background; the function it returns stops it
+// and waits for its end.
+func consume(t testing.TB, c *oona.Client, sub oona.Subscription, h oona.Handler) (stop func()) {
+	t.Helper()
+	sub.Group = "weatherlight"
+	if sub.Stream == "" {
+		sub.Stream = c.Streams().KernelRequests
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := c.Consume(ctx, sub, h); err != nil {
+			t.Errorf("consume: %v", err)
+		}
+	})
+	stop = sync.OnceFunc(func() { cancel(); wg.Wait() })
+	t.Cleanup(stop)
+	return stop
+}
+
+// eventually waits until check returns nil, for at most ten seconds.
+func eventually(t testing.TB, check func() error) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		err := check()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+		select {
+		case <-t.Context().Done():
+			t.Fatal(err)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// settled is done when nothing of a stream waits for the group any more.
+func settled(t testing.TB, rdb redis.UniversalClient, stream string, entries int64) func() error {
+	return func() error {
+		p, err := rdb.XPending(t.Context(), stream, "weatherlight").Result()
+		if err != nil {
+			return err
+		}
+		groups, err := rdb.XInfoGroups(t.Context(), stream).Result()
+		if err != nil {
+			return err
+		}
+		last, err := rdb.XRevRangeN(t.Context(), stream, "+", "-", 1).Result()
+		if err != nil {
+			return err
+		}
+		if p.Count != 0 || len(last) == 1 && groups[0].LastDeliveredID != last[0].ID {
+			return fmt.Errorf("%d of %s pending, delivered up to %s", p.Count, stream, groups[0].LastDeliveredID)
+		}
+		if n := rdb.XLen(t.Context(), stream).Val(); n != entries {
+			return fmt.Errorf("%d entries on %s, want %d", n, stream, entries)
+		}
+		return nil
+	}
+}
+
+// answers returns how many answers each request has, by its id.
+func answers(t testing.TB, rdb redis.UniversalClient, streams oona.Streams) map[string]int {
+	t.Helper()
+	got := make(map[string]int)
+	for _, stream := range []string{streams.KernelReady, streams.KernelErrors} {
+		entries, err := rdb.XRange(t.Context(), stream, "-", "+").Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			env, err := newCodec(t).Open([]byte(e.Values["payload"].(string)), []byte(e.Values["signature"].(string)))
+			if err != nil {
+				t.Fatalf("answer %s: %v", e.ID, err)
+			}
+			msg, err := leyline.Decode(env)
+			if err != nil {
+				t.Fatalf("answer %s: %v", e.ID, err)
+			}
+			got[msg.(interface{ GetRequestId() string }).GetRequestId()]++
+		}
+	}
+	return got
+}
+
+// oneEach fails the test unless exactly the n requests of [requests] have
+// exactly one answer.
+func oneEach(t testing.TB, got map[string]int, n int) {
+	t.Helper()
+	for i := range n {
+		id := "req-" + strconv.Itoa(i)
+		if got[id] != 1 {
+			t.Errorf("%s has %d answers, want 1", id, got[id])
+		}
+		delete(got, id)
+	}
+	if len(got) > 0 {
+		t.Errorf("answers to strangers: %v", got)
+	}
+}
