@@ -10,9 +10,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// errURL says no more, because an error of net/url quotes the address, and the
-// address holds the password.
-var errURL = errors.New("oona: the Redis URL is not valid (redis://, rediss://, unix://, redis+sentinel://, redis+cluster://)")
+// ErrAddress is returned for a Redis URL that cannot be used. It does not quote
+// the URL, because that holds the password.
+var ErrAddress = errors.New("oona: the Redis URL is not valid (redis://, rediss://, unix://, redis+sentinel://, redis+cluster://)")
 
 // connector makes clients of one address.
 type connector struct {
@@ -28,7 +28,7 @@ type connector struct {
 func parseURL(raw string) (connector, error) {
 	scheme, rest, ok := strings.Cut(raw, "://")
 	if !ok {
-		return connector{}, errURL
+		return connector{}, ErrAddress
 	}
 	switch scheme {
 	case "redis", "rediss", "unix":
@@ -38,13 +38,13 @@ func parseURL(raw string) (connector, error) {
 	case "redis+cluster", "rediss+cluster":
 		return cluster(scheme == "rediss+cluster", rest)
 	}
-	return connector{}, errURL
+	return connector{}, ErrAddress
 }
 
 func standalone(raw string) (connector, error) {
 	opt, err := redis.ParseURL(raw)
 	if err != nil {
-		return connector{}, errURL
+		return connector{}, ErrAddress
 	}
 	return connector{
 		address: opt.Addr,
@@ -63,13 +63,13 @@ func splitHosts(rest string) (user *url.Userinfo, hosts []string, path, query st
 	if at := strings.LastIndexByte(authority, '@'); at >= 0 {
 		u, err := url.Parse("redis://" + authority[:at] + "@h")
 		if err != nil {
-			return nil, nil, "", "", errURL
+			return nil, nil, "", "", ErrAddress
 		}
 		user, authority = u.User, authority[at+1:]
 	}
 	for h := range strings.SplitSeq(authority, ",") {
 		if h == "" {
-			return nil, nil, "", "", errURL
+			return nil, nil, "", "", ErrAddress
 		}
 		hosts = append(hosts, h)
 	}
@@ -97,16 +97,16 @@ func sentinel(useTLS bool, rest string) (connector, error) {
 	}
 	query, err := url.ParseQuery(rawQuery)
 	if err != nil {
-		return connector{}, errURL
+		return connector{}, ErrAddress
 	}
 	master, db, _ := strings.Cut(strings.Trim(path, "/"), "/")
 	if master == "" {
-		return connector{}, errors.New("oona: a redis+sentinel URL needs the master's name: redis+sentinel://host:26379/master/0")
+		return connector{}, fmt.Errorf("%w: a redis+sentinel URL needs the master's name: redis+sentinel://host:26379/master/0", ErrAddress)
 	}
 	query.Set("master_name", master)
 	opt, err := redis.ParseFailoverURL(canonical(useTLS, user, hosts, db, query))
 	if err != nil {
-		return connector{}, errURL
+		return connector{}, ErrAddress
 	}
 	return connector{
 		address: fmt.Sprintf("%s (master %s)", strings.Join(hosts, ","), master),
@@ -125,11 +125,11 @@ func cluster(useTLS bool, rest string) (connector, error) {
 	}
 	query, err := url.ParseQuery(rawQuery)
 	if err != nil {
-		return connector{}, errURL
+		return connector{}, ErrAddress
 	}
 	opt, err := redis.ParseClusterURL(canonical(useTLS, user, hosts, "", query))
 	if err != nil {
-		return connector{}, errURL
+		return connector{}, ErrAddress
 	}
 	return connector{
 		address: strings.Join(hosts, ","),

@@ -2,6 +2,7 @@ package oona
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -20,6 +21,9 @@ type Streams struct {
 	KernelErrors   string // default oona.kernels.errors
 	DeadLetter     string // default oona.deadletter
 }
+
+// ErrStreams is returned for stream names that cannot work.
+var ErrStreams = errors.New("oona: stream names")
 
 // clusterTag makes every key of ours share one slot, which scripts over several
 // streams need.
@@ -57,11 +61,11 @@ func (s Streams) validate(cluster bool) error {
 	seen := make(map[string]bool)
 	for _, name := range s.All() {
 		if seen[name] {
-			return fmt.Errorf("oona: two streams are named %q", name)
+			return fmt.Errorf("%w: two are %q", ErrStreams, name)
 		}
 		seen[name] = true
 		if cluster && hashTag(name) != hashTag(clusterTag) {
-			return fmt.Errorf("oona: stream %q lacks the hash tag %s, which Redis Cluster needs", name, clusterTag)
+			return fmt.Errorf("%w: %q lacks the hash tag %s, which Redis Cluster needs", ErrStreams, name, clusterTag)
 		}
 	}
 	return nil
