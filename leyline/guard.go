@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -91,6 +92,9 @@ func NewGuard(cfg GuardConfig) (*Guard, error) {
 	}
 	cfg.Window = cmp.Or(cfg.Window, DefaultWindow)
 	cfg.ClockSkew = max(0, cmp.Or(cfg.ClockSkew, DefaultClockSkew))
+	if cfg.Window > math.MaxInt64-cfg.ClockSkew {
+		return nil, errors.New("leyline: GuardConfig.Window and ClockSkew are too long together")
+	}
 	return &Guard{cfg}, nil
 }
 
@@ -105,8 +109,9 @@ func (g *Guard) ClockSkew() time.Duration { return g.cfg.ClockSkew }
 func (g *Guard) Retention() time.Duration { return g.cfg.Window + g.cfg.ClockSkew }
 
 // CheckFresh compares two Unix times in ms and returns nil, [Stale] or [Future].
-// An issue time of zero or less is stale.
+// An issue time of zero or less is stale. No pair of times overflows into fresh.
 func (g *Guard) CheckFresh(issuedAtMs, arrivalMs int64) error {
+	arrivalMs = max(0, arrivalMs) // both are positive: their difference fits
 	switch {
 	case issuedAtMs <= 0, arrivalMs-issuedAtMs > g.cfg.Window.Milliseconds():
 		return Stale
@@ -144,10 +149,13 @@ func (g *Guard) Admissible(env Envelope, id Identity, audience string, arrivalMs
 }
 
 // Admit judges freshness first and then claims the nonce. The verdict is
-// [Fresh] or [Resumed] when the message may be handled. Otherwise the error is
-// [Stale], [Future] or [Replayed] when it must not be, or is or wraps
-// [ErrStoreFull] or [ErrStoreUnavailable] when it must wait. A message that is
-// refused leaves nothing in the store.
+// [Fresh] or [Resumed] when the message may be handled. Otherwise the error is or
+// wraps [Stale], [Future] or [Replayed] when it must not be, [Malformed] when the
+// claim has no nonce, or [ErrStoreFull] or [ErrStoreUnavailable] when it must
+// wait. A message that is refused leaves nothing in the store.
+//
+// It must only be asked about messages that are authentic: what forgeries claim
+// would fill the store.
 func (g *Guard) Admit(ctx context.Context, c Claim) (Verdict, error) {
 	if c.Nonce == "" {
 		return 0, fmt.Errorf("%w: claim without a nonce", Malformed)
@@ -155,7 +163,7 @@ func (g *Guard) Admit(ctx context.Context, c Claim) (Verdict, error) {
 	if c.Arrival.IsZero() {
 		c.Arrival = time.Now()
 	}
-	if err := g.CheckFresh(c.IssuedAt.UnixMilli(), c.Arrival.UnixMilli()); err != nil {
+	if err := g.CheckFresh(unixMs(c.IssuedAt.Unix(), c.IssuedAt.Nanosecond()), unixMs(c.Arrival.Unix(), c.Arrival.Nanosecond())); err != nil {
 		return 0, err
 	}
 	if g.cfg.Store == nil {

@@ -2,7 +2,7 @@ package leyline
 
 import "math/bits"
 
-// nonce is one entry of a [nonceTable]: 24 bytes, no pointers, so that the
+// nonce is what is kept of one claim: 24 bytes without pointers, so that the
 // garbage collector never looks at a million of them.
 type nonce struct {
 	hash   uint64 // of the nonce, says where it belongs
@@ -11,133 +11,121 @@ type nonce struct {
 	until  uint32 // Unix second after which it may be forgotten; 0 marks a free slot
 }
 
-// nonceTable is a hash table with linear probing. Its size is no power of two,
-// so that it can grow by a third at a time: it is never less than 0.6 full, which
-// makes at most 24 / 0.6 = 40 bytes per nonce. It is not safe for concurrent use.
+// nonceTable is a hash table with linear probing whose entries stand in the order
+// of their hashes: the slot where one belongs is its hash scaled to the size of
+// the table, so that order and place go together. Therefore a search ends at the
+// first larger hash, one read of memory where the nonce is not there, and
+// forgetting and growing are one pass over memory from front to back. Nothing is
+// ever removed alone.
+//
+// It is not safe for concurrent use.
 type nonceTable struct {
 	slots   []nonce
-	used    int
-	cursor  int    // where sweepSome goes on
-	claims  uint32 // calls of sweepSome
+	used    int    // slots that are not free
 	horizon uint32 // latest until among what was forgotten
 }
 
 const (
 	nonceBytes = 24
-	// A table is at most 4/5 full: beyond that, probing gets long.
+	// A table is at most 4/5 full, since probing gets long beyond. Then what
+	// has expired goes; where more than 18/25 stays, the table grows to 6/5 of
+	// its size. So there are 30 to 36 bytes per nonce after growing, and up to
+	// 40 per live one while as many expire as come.
 	maxUsed, maxUsedOf = 4, 5
-	// It grows to 13/10 of its size.
-	growth, growthOf = 13, 10
-	// Sweeping goes through a run of slots at every so many claims, rather than
-	// one by one, because memory is fetched in runs. 8 slots per claim pass
-	// through the table before a quarter of it is replaced.
-	sweepEvery, sweepRun = 16, 128
+	useful, usefulOf   = 18, 25
+	growth, growthOf   = 6, 5
+	// spill is how many slots there are beyond those where entries belong, for
+	// what is pushed over the end. The largest hashes need that many once in
+	// 10^12 claims; the table then grows.
+	spill = 64
 )
 
-// home returns the slot where a hash belongs: hash * len / 2^64.
-func (t *nonceTable) home(hash uint64) int {
-	hi, _ := bits.Mul64(hash, uint64(len(t.slots)))
+// home returns the slot where a hash belongs: hash * homes / 2^64.
+func home(hash uint64, homes int) int {
+	hi, _ := bits.Mul64(hash, uint64(homes))
 	return int(hi)
 }
 
-func (t *nonceTable) next(i int) int {
-	if i++; i == len(t.slots) {
-		return 0
-	}
-	return i
-}
+func (t *nonceTable) homes() int { return max(0, len(t.slots)-spill) }
 
-// find returns the entry for the nonce of key, or nil.
-func (t *nonceTable) find(key nonce) *nonce {
-	if t.used == 0 {
-		return nil
-	}
-	for i := t.home(key.hash); t.slots[i].until != 0; i = t.next(i) {
-		if t.slots[i].hash == key.hash && t.slots[i].tag == key.tag {
-			return &t.slots[i]
+// find returns where the nonce with the hashes of key is, or where it would have
+// to be inserted.
+func (t *nonceTable) find(key nonce) (at int, found bool) {
+	for at = home(key.hash, t.homes()); at < len(t.slots); at++ {
+		slot := &t.slots[at]
+		if slot.until == 0 || slot.hash > key.hash {
+			break
+		}
+		if slot.hash == key.hash && slot.tag == key.tag {
+			return at, true
 		}
 	}
-	return nil
+	return at, false
 }
 
-// insert adds key, which must not be in the table and must have an until.
-func (t *nonceTable) insert(key nonce) {
-	if (t.used+1)*maxUsedOf > len(t.slots)*maxUsed {
+// full reports whether the table needs room before an insert.
+func (t *nonceTable) full() bool { return (t.used+1)*maxUsedOf > t.homes()*maxUsed }
+
+// makeRoom forgets every nonce whose until lies before now, and grows where that
+// gains little. It returns how many were forgotten.
+func (t *nonceTable) makeRoom(now uint32) (forgotten int) {
+	forgotten = t.purge(now)
+	if (t.used+1)*usefulOf > t.homes()*useful {
 		t.grow()
 	}
-	t.put(key)
+	return forgotten
 }
 
-func (t *nonceTable) put(key nonce) {
-	i := t.home(key.hash)
-	for t.slots[i].until != 0 {
-		i = t.next(i)
+// insert puts key where find said that it has to be, in a table that is not full.
+func (t *nonceTable) insert(at int, key nonce) {
+	end := at
+	for end < len(t.slots) && t.slots[end].until != 0 {
+		end++
 	}
-	t.slots[i] = key
+	if end == len(t.slots) { // the spill is used up
+		t.grow()
+		at, _ = t.find(key)
+		t.insert(at, key)
+		return
+	}
+	copy(t.slots[at+1:end+1], t.slots[at:end])
+	t.slots[at] = key
 	t.used++
+}
+
+// purge forgets every nonce whose until lies before now, and returns how many.
+func (t *nonceTable) purge(now uint32) (forgotten int) {
+	before := t.used
+	t.refill(t.slots, now)
+	return before - t.used
 }
 
 func (t *nonceTable) grow() {
 	old := t.slots
-	t.slots = make([]nonce, max(16, len(old)*growth/growthOf))
-	t.used, t.cursor = 0, 0
-	for _, key := range old {
-		if key.until != 0 {
-			t.put(key)
+	t.slots = make([]nonce, spill+max(16, t.homes()*growth/growthOf))
+	t.refill(old, 0)
+}
+
+// refill moves the nonces in from, which may be the table's own slots, to where
+// they belong, but for those whose until lies before now.
+func (t *nonceTable) refill(from []nonce, now uint32) {
+	used, next, homes := 0, 0, t.homes()
+	for i := range from {
+		key := from[i]
+		if key.until == 0 {
+			continue
 		}
-	}
-}
-
-// remove frees slot i and moves what follows back over the gap, so that no
-// search ends too early. Another entry may be in slot i afterwards.
-func (t *nonceTable) remove(i int) {
-	gap := i
-	for j := t.next(i); t.slots[j].until != 0; j = t.next(j) {
-		// The entry in j may move to the gap unless it belongs after it.
-		if home := t.home(t.slots[j].hash); t.distance(home, j) >= t.distance(gap, j) {
-			t.slots[gap] = t.slots[j]
-			gap = j
+		from[i] = nonce{}
+		if key.until < now {
+			t.horizon = max(t.horizon, key.until)
+			continue
 		}
+		next = max(next, home(key.hash, homes))
+		t.slots[next] = key
+		next++
+		used++
 	}
-	t.slots[gap] = nonce{}
-	t.used--
-}
-
-// distance returns how many steps lead from slot i to slot j.
-func (t *nonceTable) distance(i, j int) int {
-	if j < i {
-		return j + len(t.slots) - i
-	}
-	return j - i
-}
-
-// sweepSome does the share of one claim in the sweeping, and returns how many
-// entries were removed.
-func (t *nonceTable) sweepSome(now uint32) int {
-	if t.claims++; t.claims%sweepEvery != 0 {
-		return 0
-	}
-	return t.sweep(now, min(sweepRun, len(t.slots)))
-}
-
-// sweepWhole removes everything that has expired.
-func (t *nonceTable) sweepWhole(now uint32) int {
-	t.cursor = 0
-	return t.sweep(now, len(t.slots))
-}
-
-// sweep goes through n slots from the cursor on, removes the entries whose
-// until lies before now, and returns how many.
-func (t *nonceTable) sweep(now uint32, n int) (removed int) {
-	for range n {
-		for until := t.slots[t.cursor].until; until != 0 && until < now; until = t.slots[t.cursor].until {
-			t.horizon = max(t.horizon, until)
-			t.remove(t.cursor)
-			removed++
-		}
-		t.cursor = t.next(t.cursor)
-	}
-	return removed
+	t.used = used
 }
 
 // bytes returns the size of the table in memory.

@@ -117,9 +117,9 @@ func IdentityOf(env Envelope, msg proto.Message) (Identity, error) {
 	id := Identity{IssuedAtMs: env.issuedAtMs}
 	switch m := msg.(type) {
 	case *pb.KernelPrefetchRequest:
-		id = Identity{Nonce: m.GetRequestId(), IssuedAtMs: unixMs(m.GetIssuedAt()), Dated: true}
+		id = Identity{Nonce: m.GetRequestId(), IssuedAtMs: timestampMs(m.GetIssuedAt()), Dated: true}
 	case *pb.AdaptationCommand:
-		id = Identity{Nonce: m.GetCommandId(), IssuedAtMs: unixMs(m.GetIssuedAt()), Dated: true}
+		id = Identity{Nonce: m.GetCommandId(), IssuedAtMs: timestampMs(m.GetIssuedAt()), Dated: true}
 	case *pb.KernelArtifactReady:
 		id.Nonce = m.GetRequestId()
 	case *pb.KernelArtifactError:
@@ -134,17 +134,21 @@ func IdentityOf(env Envelope, msg proto.Message) (Identity, error) {
 	return id, nil
 }
 
-// unixMs converts t to Unix milliseconds, rounded down, and clamps what does
-// not fit: a message dated in the year 300,000,000 is in the future, not in the
-// past. An absent time is 0.
-func unixMs(t *timestamppb.Timestamp) int64 {
+// timestampMs returns t in Unix milliseconds; 0 for an absent time.
+func timestampMs(t *timestamppb.Timestamp) int64 {
+	return unixMs(t.GetSeconds(), int(t.GetNanos()))
+}
+
+// unixMs returns a Unix time in milliseconds, rounded down, and clamps
+// what does not fit: a message dated in the year 300,000,000 is in the future,
+// not in the past.
+func unixMs(sec int64, nanos int) int64 {
 	const most = 1<<62 - 1
-	sec := t.GetSeconds()
 	if sec > most/1000 {
 		return most
 	}
 	if sec < -most/1000 {
 		return -most
 	}
-	return sec*1000 + int64(t.GetNanos())/int64(time.Millisecond)
+	return sec*1000 + int64(nanos)/int64(time.Millisecond)
 }
