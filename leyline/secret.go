@@ -1,6 +1,7 @@
 package leyline
 
 import (
+	"bytes"
 	"fmt"
 	"log/slog"
 )
@@ -36,6 +37,12 @@ func NewSecret[T ~string | ~[]byte](key T) Secret {
 
 // IsZero reports whether s holds no key.
 func (s Secret) IsZero() bool { return s.key == nil }
+
+// Blank reports whether the key is nothing but white space, as of a setting that
+// was meant to be filled in. The zero Secret is blank.
+func (s Secret) Blank() bool {
+	return s.key == nil || len(bytes.TrimSpace(s.key.bytes)) == 0
+}
 
 // Len returns the key's length in bytes.
 func (s Secret) Len() int {
