@@ -78,6 +78,9 @@ func (c *consumer) run(ctx context.Context) error {
 	if err := c.untilDone(ctx, "prepare", c.prepare); err != nil {
 		return nil // ctx ended first
 	}
+	if c.sub.Ready != nil {
+		c.sub.Ready()
+	}
 	stop := context.WithoutCancel(ctx)
 	handling, cancelHandling := context.WithCancelCause(stop)
 	defer cancelHandling(nil)

@@ -66,6 +66,9 @@ type Subscription struct {
 	// DrainTimeout is how long a stopping consumer waits for handlers that
 	// run. What they do not finish is handed back. Default 5s.
 	DrainTimeout time.Duration
+	// Ready, where not nil, is called once, when the group exists and reading
+	// begins.
+	Ready func()
 	// ClaimFirst claims the nonce before the handler is called, for handlers
 	// with effects beyond their answers. Otherwise the nonce is bound when
 	// the answers are committed, which costs no extra round trip.
