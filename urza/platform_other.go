@@ -1,0 +1,14 @@
+//go:build !linux && !darwin && !windows
+
+package urza
+
+import "math"
+
+// freeBytes cannot tell here, so nothing is refused in advance.
+func freeBytes(string) (int64, error) { return math.MaxInt64, nil }
+
+func isFull(error) bool { return false }
+
+const nonblocking = 0
+
+func isUnsupported(error) bool { return true }

@@ -1,0 +1,127 @@
+package urza
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+const (
+	// pageRows is how many rows a scan reads at once: the time for which a
+	// writer of another process has to wait for it.
+	pageRows = 512
+
+	// readTimeout bounds the read of one row. A requester waits for it.
+	readTimeout = 5 * time.Second
+)
+
+// keepFresh looks for changes until ctx ends.
+func (l *Library) keepFresh(ctx context.Context) {
+	ticker := time.NewTicker(l.cfg.RefreshInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		l.noteRefresh(ctx, l.scan(ctx))
+		l.index.forget(time.Now())
+	}
+}
+
+// noteRefresh logs when the catalogue goes away and when it comes back. In
+// between the index serves what it last held.
+func (l *Library) noteRefresh(ctx context.Context, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	l.refreshing.Lock()
+	defer l.refreshing.Unlock()
+	switch {
+	case err != nil:
+		l.count.errors.Add(1)
+		if !l.down {
+			l.log.Warn("catalogue cannot be read; serving what is known of it", "err", err)
+		}
+	case l.down:
+		l.log.Info("catalogue can be read again")
+	}
+	l.down = err != nil
+}
+
+// Refresh brings the index up to date with what other processes wrote, as the
+// library does by itself every [Config.RefreshInterval].
+func (l *Library) Refresh(ctx context.Context) error { return l.scan(ctx) }
+
+// scan reads all rows if the catalogue may have changed since the last scan. A
+// change during the scan moves the version again, so the next scan finds it.
+func (l *Library) scan(ctx context.Context) error {
+	l.refreshing.Lock()
+	defer l.refreshing.Unlock()
+	version, err := l.catalogue.Version(ctx)
+	if err != nil {
+		return unavailable(err)
+	}
+	if l.scanned && version == l.version {
+		return nil
+	}
+	began := l.index.ticket()
+	for after := ""; ; {
+		ticket := l.index.ticket()
+		rows, err := l.catalogue.Page(ctx, after, pageRows)
+		if err != nil {
+			return unavailable(err)
+		}
+		if len(rows) == 0 {
+			break
+		}
+		l.index.put(ticket, rows...)
+		after = rows[len(rows)-1].BlueprintID
+	}
+	l.index.sweep(began)
+	l.version, l.scanned = version, true
+	return nil
+}
+
+// reread reads one row and brings the index up to date with it. It returns nil
+// without an error where there is no such row. Whoever asks for the same row
+// at the same time shares the read.
+func (l *Library) reread(ctx context.Context, blueprintID string) (*item, error) {
+	it, joined, err := l.reads.do(ctx, blueprintID, func() (*item, error) { return l.readRow(blueprintID) })
+	if err == nil && it == nil && joined {
+		// That read may have begun before the row was saved; the next one
+		// begins after we were asked.
+		it, _, err = l.reads.do(ctx, blueprintID, func() (*item, error) { return l.readRow(blueprintID) })
+	}
+	return it, err
+}
+
+func (l *Library) readRow(blueprintID string) (*item, error) {
+	done, ok := l.breaker.allow()
+	if !ok {
+		return nil, unavailable(errBreakerOpen)
+	}
+	ctx, cancel := context.WithTimeout(l.ctx, readTimeout)
+	defer cancel()
+	start, ticket := time.Now(), l.index.ticket()
+	row, found, err := l.catalogue.Row(ctx, blueprintID)
+	took := time.Since(start)
+	l.count.lookup.set(took)
+	outcome := err
+	if took > l.cfg.LookupObjective {
+		l.count.slow.Add(1)
+		outcome = errors.Join(err, errSlow)
+	}
+	done(outcome)
+	if err != nil {
+		l.count.errors.Add(1)
+		return nil, unavailable(err)
+	}
+	if !found {
+		l.index.drop(ticket, blueprintID)
+		return nil, nil
+	}
+	l.index.put(ticket, row)
+	return l.index.get(blueprintID), nil
+}
