@@ -56,7 +56,7 @@ func (c *Client) Tail(ctx context.Context, streams ...string) (Cursor, error) {
 		info, err := cmd.Result()
 		switch {
 		case err == nil:
-			id, err := ParseEntryID(info.LastGeneratedID)
+			id, err := ParseEntryID(cmp.Or(info.LastGeneratedID, "0-0"))
 			if err != nil {
 				return nil, err
 			}
@@ -96,7 +96,7 @@ func (r *follower) findGaps(ctx context.Context) error {
 // there, nothing behind it was trimmed.
 func (r *follower) findGap(ctx context.Context, stream string, info *redis.XInfoStream) error {
 	first, errFirst := ParseEntryID(cmp.Or(info.FirstEntry.ID, "0-0"))
-	last, errLast := ParseEntryID(info.LastGeneratedID)
+	last, errLast := ParseEntryID(cmp.Or(info.LastGeneratedID, "0-0"))
 	if err := cmp.Or(errFirst, errLast); err != nil {
 		return err
 	}
