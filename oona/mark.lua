@@ -8,7 +8,8 @@ local stream, marks, group = KEYS[1], KEYS[2], ARGV[1]
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 
-local function ms(id) return tonumber(string.match(id, '^%d+')) end
+-- miniredis has no last id for a stream that is still empty.
+local function ms(id) return tonumber(string.match(id, '^%d+') or '0') end
 local function field(list, name)
   for i = 1, #list, 2 do
     if list[i] == name then return list[i + 1] end
