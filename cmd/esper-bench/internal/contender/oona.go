@@ -1,0 +1,132 @@
+package contender
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/esper-lite/esper/leyline"
+	pb "github.com/esper-lite/esper/leyline/leylinepb"
+	"github.com/esper-lite/esper/oona"
+)
+
+// maxEnvelope lets requests of a MiB through; the default is a MiB with the
+// envelope.
+const maxEnvelope = 4 << 20
+
+// ours is our bus, with everything that the service has on: signatures both
+// ways, freshness, the replay guard in Redis, exactly one answer.
+type ours struct {
+	opts   Options
+	client *oona.Client
+	rdb    *redis.Client
+	pad    string
+}
+
+func newOona(ctx context.Context, o Options) (Contender, error) { return openOurs(ctx, o) }
+
+func openOurs(ctx context.Context, o Options) (*ours, error) {
+	keys, err := leyline.NewKeyring(leyline.NewSecret(secret))
+	if err != nil {
+		return nil, err
+	}
+	codec, err := leyline.NewCodec(leyline.CodecConfig{Keys: keys, Source: "bench/" + o.Consumer, MaxBytes: maxEnvelope})
+	if err != nil {
+		return nil, err
+	}
+	client, err := oona.Connect(ctx, oona.Config{URL: "redis://" + o.Addr + "/0", Codec: codec, Consumer: o.Consumer})
+	if err != nil {
+		return nil, err
+	}
+	return &ours{
+		opts:   o,
+		client: client,
+		rdb:    redis.NewClient(&redis.Options{Addr: o.Addr, MaxRetries: -1}),
+		pad:    padding(o.Payload),
+	}, nil
+}
+
+// padding brings a request whose envelope is smaller up to about size; it
+// travels as the id of a training run.
+func padding(size int) string {
+	const bare = 250 // of a request with a short run id, sealed
+	return strings.Repeat("r", max(8, size-bare))
+}
+
+func (c *ours) Close() error { return errors.Join(c.client.Close(), c.rdb.Close()) }
+
+func (c *ours) Publish(ctx context.Context, first, n int) error {
+	for end := first + n; first < end; first += c.opts.Batch {
+		msgs := make([]proto.Message, 0, c.opts.Batch)
+		now := timestamppb.Now()
+		for i := first; i < min(first+c.opts.Batch, end); i++ {
+			msgs = append(msgs, &pb.KernelPrefetchRequest{
+				RequestId:     string(appendRequestID(nil, i)),
+				BlueprintId:   blueprintID(i % max(c.opts.Catalogue, 1)),
+				TrainingRunId: c.pad,
+				IssuedAt:      now,
+			})
+		}
+		if _, err := c.client.Publish(ctx, msgs...); err != nil {
+			return fmt.Errorf("contender: oona: %w", err)
+		}
+	}
+	return nil
+}
+
+// blueprintID names the i-th blueprint of the library.
+func blueprintID(i int) string { return fmt.Sprintf("BP%06d", i) }
+
+func (c *ours) subscription() oona.Subscription {
+	return oona.Subscription{
+		Stream: c.client.Streams().KernelRequests,
+		Group:  group,
+		Types:  []pb.BusMessageType{pb.BusMessageType_BUS_MESSAGE_TYPE_KERNEL_PREFETCH_REQUEST},
+		Batch:  c.opts.Batch,
+		TTL:    15 * time.Minute,
+	}
+}
+
+func (c *ours) Serve(ctx context.Context, ready func()) error {
+	digest := strings.Repeat("0123456789abcdef", 4)
+	ready() // groups begin at the start of the stream: nothing is missed
+	return c.client.Consume(ctx, c.subscription(), oona.Each(
+		func(_ context.Context, req *pb.KernelPrefetchRequest, _ *oona.Message) ([]proto.Message, error) {
+			return []proto.Message{&pb.KernelArtifactReady{
+				RequestId:    req.RequestId,
+				BlueprintId:  req.BlueprintId,
+				ArtifactRef:  "/var/urza/artifacts/BP000001.pt",
+				Checksum:     digest,
+				GuardDigest:  digest,
+				PrewarmP50Ms: 21.5,
+				PrewarmP95Ms: 24.1,
+			}}, nil
+		}))
+}
+
+func (c *ours) Answered(ctx context.Context) (int, error) {
+	n, err := c.rdb.XLen(ctx, c.client.Streams().KernelReady).Result()
+	return int(n), err
+}
+
+func (c *ours) Follow(ctx context.Context, ready func(), seen func(int)) error {
+	cursor, err := c.client.Tail(ctx, c.client.Streams().KernelReady)
+	if err != nil {
+		return err
+	}
+	ready()
+	return c.client.Follow(ctx, oona.Following{From: cursor}, oona.Each(
+		func(_ context.Context, ans *pb.KernelArtifactReady, _ *oona.Message) ([]proto.Message, error) {
+			number, err := numberOf(ans.RequestId)
+			if err == nil {
+				seen(number)
+			}
+			return nil, err
+		}))
+}

@@ -1,0 +1,111 @@
+// Package redisserver runs the redis-server that the contenders share, and reads
+// what it counted.
+package redisserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Server is a redis-server process without persistence on a free port of the
+// loopback interface. Stop it.
+type Server struct {
+	addr  string
+	dir   string
+	cmd   *exec.Cmd
+	admin *redis.Client
+}
+
+// Start starts a server and waits until it answers. args are added to its
+// command line.
+func Start(ctx context.Context, args ...string) (*Server, error) {
+	port, err := freePort()
+	if err != nil {
+		return nil, fmt.Errorf("redisserver: %w", err)
+	}
+	dir, err := os.MkdirTemp("", "esper-bench-redis-")
+	if err != nil {
+		return nil, fmt.Errorf("redisserver: %w", err)
+	}
+	s := &Server{addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), dir: dir}
+	if err := s.start(ctx, port, args); err != nil {
+		return nil, errors.Join(fmt.Errorf("redisserver: %w", err), s.Stop())
+	}
+	return s, nil
+}
+
+func (s *Server) start(ctx context.Context, port int, args []string) error {
+	log, err := os.Create(filepath.Join(s.dir, "redis.log"))
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	s.cmd = exec.Command("redis-server", append([]string{
+		"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", s.dir,
+		"--save", "", "--appendonly", "no",
+	}, args...)...)
+	s.cmd.Stdout, s.cmd.Stderr = log, log
+	if err := s.cmd.Start(); err != nil {
+		s.cmd = nil
+		return err
+	}
+	s.admin = redis.NewClient(&redis.Options{Addr: s.addr, MaxRetries: -1, ReadTimeout: time.Minute})
+	return s.await(ctx)
+}
+
+// await polls until the server answers, for at most 20 seconds.
+func (s *Server) await(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	var dialer net.Dialer
+	for {
+		conn, err := dialer.DialContext(ctx, "tcp", s.addr)
+		if err == nil {
+			return errors.Join(conn.Close(), s.admin.Ping(ctx).Err())
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("redis-server does not answer: %w", err)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+// Addr returns host and port.
+func (s *Server) Addr() string { return s.addr }
+
+// Admin returns a client of the server's own, closed by Stop.
+func (s *Server) Admin() *redis.Client { return s.admin }
+
+// Stop ends the server and removes its files. It may be called twice.
+func (s *Server) Stop() error {
+	var errs []error
+	if s.admin != nil {
+		errs = append(errs, s.admin.Close())
+		s.admin = nil
+	}
+	if s.cmd != nil {
+		errs = append(errs, s.cmd.Process.Kill())
+		_ = s.cmd.Wait() // killed: its status says no more
+		s.cmd = nil
+	}
+	return errors.Join(append(errs, os.RemoveAll(s.dir))...)
+}

@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"time"
+
+	"github.com/esper-lite/esper/cmd/esper-bench/internal/contender"
+	"github.com/esper-lite/esper/cmd/esper-bench/internal/redisserver"
+	"github.com/esper-lite/esper/cmd/esper-bench/internal/report"
+	"github.com/esper-lite/esper/cmd/esper-bench/internal/workload"
+)
+
+// session is one run of the bench.
+type session struct {
+	settings settings
+	bench    *workload.Bench
+	results  *report.Results
+}
+
+// measure starts a server and measures everything that was asked for.
+func measure(ctx context.Context, s settings) (_ *report.Results, err error) {
+	server, err := redisserver.Start(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, server.Stop()) }()
+	version, err := server.Version(ctx)
+	if err != nil {
+		return nil, err
+	}
+	m := session{
+		settings: s,
+		bench:    &workload.Bench{Server: server, Load: s.load("", 0), Profiles: s.profiles, MaxProcs: s.maxProcs},
+		results: &report.Results{
+			Machine:    report.Machine{Cores: runtime.NumCPU(), Go: runtime.Version(), Redis: version, Load1: loadAverage()},
+			Rounds:     s.rounds,
+			Throughput: make(map[string][]report.Rate),
+			Latency:    make(map[string][]report.Delays),
+		},
+	}
+	for _, name := range s.workloads {
+		if err := m.workload(ctx, name); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return m.results, m.scale(ctx)
+}
+
+func loadAverage() (load float64) {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err == nil {
+		_, _ = fmt.Sscan(string(text), &load)
+	}
+	return load
+}
+
+func (m *session) workload(ctx context.Context, name string) error {
+	switch name {
+	case "streaming":
+		return m.throughput(ctx, name, m.bench.Streaming, batching(m.settings.kinds))
+	case "backlog":
+		return m.throughput(ctx, name, m.bench.Backlog, m.settings.kinds)
+	case "latency":
+		return m.latency(ctx, name, func(k contender.Kind) ([]time.Duration, float64, error) {
+			times, err := m.bench.OneAtATime(ctx, k, m.settings.latencyN)
+			return times, 0, err
+		})
+	case "half":
+		return m.half(ctx)
+	case "count":
+		return m.count(ctx)
+	}
+	return fmt.Errorf("not measured by this version")
+}
+
+// batching returns the kinds that work in batches.
+func batching(kinds []contender.Kind) (some []contender.Kind) {
+	for _, k := range kinds {
+		if k.Batches {
+			some = append(some, k)
+		}
+	}
+	return some
+}
+
+// eachRound calls do for every kind, round by round, so that what changes on the
+// machine meets all of them. Every other round is in reverse order.
+func (m *session) eachRound(kinds []contender.Kind, do func(contender.Kind) error) error {
+	for round := range m.settings.rounds {
+		for i := range kinds {
+			if round%2 == 1 {
+				i = len(kinds) - 1 - i
+			}
+			if err := do(kinds[i]); err != nil {
+				return fmt.Errorf("%s: %w", kinds[i].Name, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (m *session) throughput(ctx context.Context, name string, once func(context.Context, contender.Kind, int) (workload.Throughput, error), kinds []contender.Kind) error {
+	var rounds report.Rounds[workload.Throughput]
+	err := m.eachRound(kinds, func(k contender.Kind) error {
+		t, err := once(ctx, k, m.size(k))
+		if err == nil {
+			rounds.Add(k.Name, t)
+		}
+		return err
+	})
+	m.results.Throughput[name] = report.Rates(rounds)
+	return err
+}
+
+// size is how many prefetches a kind has to do in one round.
+func (m *session) size(k contender.Kind) int {
+	if k.Peer {
+		return m.settings.peerN
+	}
+	return m.settings.n
+}
+
+func (m *session) latency(_ context.Context, name string, once func(contender.Kind) ([]time.Duration, float64, error)) error {
+	var rounds report.Rounds[report.Timed]
+	err := m.eachRound(batching(m.settings.kinds), func(k contender.Kind) error {
+		times, rate, err := once(k)
+		if err == nil {
+			rounds.Add(k.Name, report.NewTimed(rate, times))
+		}
+		return err
+	})
+	m.results.Latency[name] = report.Latencies(rounds)
+	return err
+}
+
+// halfFor is how long a contender is kept at half of its rate.
+const halfFor = 2 * time.Second
+
+// half measures latency at half of the highest rate at which answers came while
+// requests were published.
+func (m *session) half(ctx context.Context) error {
+	if m.results.Throughput["streaming"] == nil {
+		return errors.New("needs the workload streaming before it")
+	}
+	highest := make(map[string]float64)
+	for _, r := range m.results.Throughput["streaming"] {
+		highest[r.Name] = r.PerSecond
+	}
+	return m.latency(ctx, "half", func(k contender.Kind) ([]time.Duration, float64, error) {
+		times, err := m.bench.AtRate(ctx, k, highest[k.Name]/2, halfFor)
+		return times, highest[k.Name] / 2, err
+	})
+}
+
+func (m *session) count(ctx context.Context) error {
+	for _, k := range m.settings.kinds {
+		n := m.settings.countN
+		if k.Peer {
+			n /= 10
+		}
+		x, err := m.bench.Count(ctx, k, n)
+		if err != nil {
+			return fmt.Errorf("%s: %w", k.Name, err)
+		}
+		m.results.Counts = append(m.results.Counts, report.NewCount(k.Name, x))
+	}
+	return nil
+}
