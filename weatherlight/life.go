@@ -60,7 +60,7 @@ func (w *Handle) supervise(l *life) {
 	pprof.SetGoroutineLabels(w.labels)
 	for l != nil {
 		var err error
-		if (l.delay == 0 || l.backOff()) && l.ctx.Err() == nil {
+		if l.delay == 0 || l.backOff() {
 			err = l.run()
 		}
 		l = w.end(l, err)

@@ -1,0 +1,139 @@
+package weatherlight_test
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/esper-lite/esper/weatherlight"
+	"github.com/esper-lite/esper/weatherlight/weatherlighttest"
+)
+
+func TestSubscribeNeverBlocksAndCountsWhatIsMissed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, err := weatherlight.New(weatherlight.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w, _ := addWorker(t, s, weatherlight.Spec{Name: "a", Backoff: weatherlight.Backoff{Initial: weatherlight.AtOnce}})
+		events, unsubscribe := s.Subscribe(2)
+		other, unsubscribeOther := s.Subscribe(0) // at least 1
+		weatherlighttest.Start(t, s)
+		w.Return(errBoom) // started, ready, booted, failed, started, ready: nobody reads
+		synctest.Wait()
+		if n := s.Snapshot().EventsDropped; n != 4+5 {
+			t.Errorf("%d events dropped, want 9", n)
+		}
+		got := []weatherlight.Event{<-events, <-events}
+		w.Return(errBoom)
+		got = append(got, <-events)
+		want := []weatherlight.Event{
+			{Kind: weatherlight.EventStarted, Worker: "a"},
+			{Kind: weatherlight.EventReady, Worker: "a"},
+			{Kind: weatherlight.EventFailed, Worker: "a", Err: errBoom, Missed: 4},
+		}
+		ignore := cmpopts.IgnoreFields(weatherlight.Event{}, "At")
+		if diff := cmp.Diff(want, got, ignore, cmpopts.EquateErrors()); diff != "" {
+			t.Errorf("(-want +got)\n%s", diff)
+		}
+		unsubscribe()
+		unsubscribe() // again: does nothing
+		unsubscribeOther()
+		for range events { // what was in the buffer; then it is closed
+		}
+		if n := len(other); n != 1 {
+			t.Errorf("%d events in a buffer of 1", n)
+		}
+	})
+}
+
+func TestLogEvents(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	cause := &weatherlight.Cause{Reason: weatherlight.ErrShutdown}
+	var logged bytes.Buffer
+	log := slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{
+		Level: slog.LevelDebug,
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		},
+	}))
+	events := make(chan weatherlight.Event, 20)
+	for _, e := range []weatherlight.Event{
+		{Kind: weatherlight.EventReady, At: at, Worker: "a"},
+		{Kind: weatherlight.EventFailed, At: at, Worker: "a", Err: errBoom, Backoff: time.Second},
+		{Kind: weatherlight.EventParked, At: at, Worker: "a", Err: errBoom, Missed: 3},
+		{Kind: weatherlight.EventAbandoned, At: at, Worker: "a", Err: cause},
+		{Kind: weatherlight.EventReturned, At: at, Worker: "a"},
+		{Kind: weatherlight.EventBooted, At: at},
+		{Kind: weatherlight.EventShuttingDown, At: at, Worker: "inner"},
+		{Kind: weatherlight.EventShutdown, At: at, Err: &weatherlight.StopError{
+			Workers: []weatherlight.Unstopped{{Worker: "a", For: time.Second, Stack: "main.f"}},
+		}},
+	} {
+		events <- e
+	}
+	close(events)
+	weatherlight.LogEvents(events, log)
+	want := `level=DEBUG msg="worker ready" worker=a
+level=WARN msg="worker failed" worker=a err=boom backoff=1s
+level=ERROR msg="worker parked" worker=a err=boom missed_events=3
+level=ERROR msg="worker abandoned" worker=a err="weatherlight: shutdown"
+level=INFO msg="worker returned" worker=a
+level=INFO msg="supervisor booted"
+level=INFO msg="supervisor shutting down" worker=inner
+level=ERROR msg="supervisor shutdown" err="weatherlight: not stopped: a (for 1s)" "stack of a"=main.f
+`
+	if diff := cmp.Diff(want, logged.String()); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	weatherlight.LogEvents(events, nil) // discards
+}
+
+func TestLogEventsShowsTheStackOfAPanic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, err := weatherlight.New(weatherlight.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w, _ := addWorker(t, s, weatherlight.Spec{Name: "a"})
+		events, unsubscribe := s.Subscribe(100)
+		r := weatherlighttest.Start(t, s)
+		w.Panic(errors.New("bad"))
+		synctest.Wait()
+		if err := r.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		unsubscribe()
+		var logged bytes.Buffer
+		weatherlight.LogEvents(events, slog.New(slog.NewTextHandler(&logged, nil)))
+		if out := logged.String(); !strings.Contains(out, `err="panic: bad"`) || !strings.Contains(out, "weatherlighttest/worker.go:") {
+			t.Errorf("logged:\n%s", out)
+		}
+	})
+}
+
+func TestNamesOfStatesAndKinds(t *testing.T) {
+	seen := make(map[string]bool)
+	for state := weatherlight.StateWaiting; state <= weatherlight.StateParked; state++ {
+		seen[state.String()] = true
+	}
+	for kind := weatherlight.EventStarted; kind <= weatherlight.EventShutdown; kind++ {
+		seen["event "+kind.String()] = true
+	}
+	if len(seen) != 8+12 || seen[""] || seen["unknown"] {
+		t.Errorf("%d distinct names: %v", len(seen), seen)
+	}
+	if s, k := weatherlight.State(99).String(), weatherlight.EventKind(99).String(); s != "unknown" || k != "unknown" {
+		t.Errorf("%q, %q", s, k)
+	}
+}
