@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/esper-lite/esper/leyline"
+)
+
+// secretList is a list of secrets in one variable.
+type secretList []leyline.Secret
+
+// UnmarshalText reads secrets separated by commas or newlines.
+func (l *secretList) UnmarshalText(text []byte) error {
+	secrets, err := leyline.ParseSecrets(string(text))
+	if err != nil {
+		return err
+	}
+	*l = secrets
+	return nil
+}
+
+// openKeys reads the keys that the settings name; without a secret nothing that
+// touches the bus may start.
+func openKeys(s settings, log *slog.Logger) (*leyline.KeyFiles, error) {
+	keys, err := leyline.OpenKeyFiles(leyline.KeyFilesConfig{
+		SigningFile:  s.SecretFile,
+		Signing:      s.Secret,
+		AcceptedFile: s.SecretAcceptedFile,
+		Accepted:     s.SecretAccepted,
+		Mode:         s.Mode,
+	})
+	if err != nil {
+		return nil, usageErrorf("%s: %w", secretVariable(s), err)
+	}
+	if weak, ok := errors.AsType[*leyline.WeakSecretError](keys.Weak()); ok {
+		log.Warn("a secret is short and can be guessed", "setting", secretVariable(s), "bytes", weak.Len, "least_bytes", leyline.MinSecretBytes)
+	}
+	return keys, nil
+}
+
+// secretVariable names the setting that the secret comes from.
+func secretVariable(s settings) string {
+	switch {
+	case s.SecretFile != "" && !s.Secret.IsZero():
+		return "ESPER_LEYLINE_SECRET and ESPER_LEYLINE_SECRET_FILE"
+	case s.SecretFile != "":
+		return "ESPER_LEYLINE_SECRET_FILE"
+	case s.SecretAcceptedFile != "" && !s.Secret.IsZero():
+		return "ESPER_LEYLINE_SECRET, ESPER_LEYLINE_SECRET_ACCEPTED_FILE"
+	}
+	return "ESPER_LEYLINE_SECRET"
+}
+
+// keyReload is how often key files are read again.
+const keyReload = 5 * time.Second
+
+// reloadKeys keeps the keys in step with their files, at SIGHUP and every few
+// seconds, until ctx ends.
+func reloadKeys(ctx context.Context, keys *leyline.KeyFiles, log *slog.Logger) {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	ticker := time.NewTicker(keyReload)
+	defer ticker.Stop()
+	failed := ""
+	for {
+		asked := false
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangup:
+			asked = true
+		case <-ticker.C:
+		}
+		changed, err := keys.Reload()
+		switch {
+		case err != nil && (asked || err.Error() != failed):
+			log.Error("keys could not be read again; those in use stay", "error", err)
+		case changed:
+			log.Info("keys changed", "accepted", keys.Keyring().Len())
+		case asked:
+			log.Info("keys read again, nothing changed")
+		}
+		failed = ""
+		if err != nil {
+			failed = err.Error()
+		}
+	}
+}
+
+// blankSecret drops a secret of nothing but white space: it is as good as none.
+func dropBlankSecrets(vars map[string]string) {
+	for _, name := range []string{"ESPER_LEYLINE_SECRET", "ESPER_LEYLINE_SECRET_ACCEPTED"} {
+		if strings.TrimSpace(vars[name]) == "" {
+			delete(vars, name)
+		}
+	}
+}

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// stdio is where a command reads and writes: results on Out, logs and errors on
+// Err.
+type stdio struct {
+	In  io.Reader
+	Out io.Writer
+	Err io.Writer
+}
+
+// app is what every command shares.
+type app struct {
+	stdio
+	environ []string
+	json    bool
+}
+
+// run runs one command and returns the exit code of the process.
+func run(ctx context.Context, io stdio, environ, args []string) int {
+	a := &app{stdio: io, environ: environ}
+	root := a.rootCommand()
+	root.SetArgs(args)
+	root.SetIn(io.In)
+	root.SetOut(io.Out)
+	root.SetErr(io.Err)
+	code, message := exitCode(root.ExecuteContext(ctx))
+	if message != "" {
+		fmt.Fprintln(io.Err, "esper-weatherlight-service:", message)
+	}
+	return code
+}
+
+func (a *app) rootCommand() *cobra.Command {
+	serve := a.runCommand()
+	root := &cobra.Command{
+		Use:   "esper-weatherlight-service",
+		Short: "Keeps the control plane of an Esper fleet alive",
+		Long: `Weatherlight serves compiled kernels to trainers over Redis Streams, follows
+policy updates, refuses what is stale, replayed or forged, and reports how it is.
+
+Settings come from the environment and from a .env file in the working
+directory; the environment wins. "config" prints them. "demo" shows everything
+in one process, without Redis and without settings.
+
+Exit codes: 0 done, or stopped by SIGINT or SIGTERM; 1 failed; 2 wrong settings
+or usage; 3 the answer was an error.`,
+		Args:          onlyCommands,
+		RunE:          serve.RunE,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+
+		SuggestionsMinimumDistance: 2,
+	}
+	root.Flags().AddFlagSet(serve.Flags())
+	root.PersistentFlags().BoolVar(&a.json, "json", false, "print results as one JSON document")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageErrorf("%w", err) })
+	root.AddCommand(serve, a.demoCommand(), a.configCommand(), a.prefetchCommand(), a.urzaCommand(), a.versionCommand())
+	return root
+}
+
+// onlyCommands refuses what is neither a command nor a flag.
+func onlyCommands(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	hint := ""
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		hint = fmt.Sprintf("; did you mean %s?", strings.Join(near, " or "))
+	}
+	return usageErrorf("unknown command %q%s", args[0], hint)
+}
+
+// exactArgs and the like, as usage errors.
+func argsError(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return usageErrorf("%s: %w", cmd.Name(), err)
+		}
+		return nil
+	}
+}

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/esper-lite/esper/leyline"
+	"github.com/esper-lite/esper/oona/oonatest"
+)
+
+func (a *app) runCommand() *cobra.Command {
+	var embedded bool
+	var listen string
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Run the service (the default)",
+		Long: `Runs the service until SIGINT or SIGTERM, which stop it in order; a second
+signal ends the process at once. With --embedded the bus is inside this process,
+in memory, for other processes to join at --listen: for trying things out.`,
+		Args: argsError(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if cmd.Flags().Changed("listen") && !embedded {
+				return usageErrorf("--listen needs --embedded")
+			}
+			if !embedded {
+				listen = ""
+			}
+			return a.serve(cmd.Context(), listen)
+		},
+	}
+	cmd.Flags().BoolVar(&embedded, "embedded", false, "run the bus inside this process instead of using REDIS_URL")
+	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:6379", "where the embedded bus listens")
+	return cmd
+}
+
+// serve runs the service until a signal asks it to stop. A bus of our own
+// listens at embedded, if that is not empty.
+func (a *app) serve(ctx context.Context, embedded string) error {
+	s, err := loadSettings(a.environ)
+	if err != nil {
+		return err
+	}
+	log := slog.New(leyline.NewLogLimiter(newLogger(a.Err, s.LogFormat, s.LogLevel.Level).Handler(), leyline.LogLimit{}))
+	quietRedis(log)
+	keys, err := openKeys(s, log)
+	if err != nil {
+		return err
+	}
+	if embedded != "" {
+		bus, err := oonatest.Listen(embedded)
+		if err != nil {
+			return usageErrorf("--listen: %w", err)
+		}
+		defer bus.Close()
+		s.RedisURL = bus.URL()
+		log.Warn("the bus is inside this process, in memory: it ends, with all messages, when this process does", "redis_url", s.RedisURL)
+	}
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+
+	started := time.Now()
+	svc, err := newService(ctx, s, keys.Keyring(), newIdentity(), log)
+	if err != nil {
+		if ctx.Err() != nil {
+			log.Info("shutdown complete", "before", "start")
+			return nil
+		}
+		return err
+	}
+	var aside sync.WaitGroup
+	aside.Go(func() { reloadKeys(ctx, keys, log) })
+	aside.Go(func() { newNotifier(log, svc.supervisor.Snapshot).run(ctx) })
+	err = svc.run(ctx)
+	stop() // also when it ended by itself
+	aside.Wait()
+	err = errors.Join(err, svc.close())
+	if err != nil {
+		return fmt.Errorf("run: %w", err)
+	}
+	log.Info("shutdown complete", "uptime", time.Since(started).Round(time.Millisecond).String())
+	return nil
+}

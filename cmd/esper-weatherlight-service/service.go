@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/esper-lite/esper/leyline"
+	"github.com/esper-lite/esper/oona"
+	"github.com/esper-lite/esper/urza"
+	"github.com/esper-lite/esper/weatherlight"
+)
+
+// Names of the workers, as dashboards know them (contract section 5).
+const (
+	workerPrefetch = "urza_prefetch"
+)
+
+// consumerGroup is the group that Weatherlight reads work in (contract
+// section 1).
+const consumerGroup = "weatherlight"
+
+// service is everything that runs in one process.
+type service struct {
+	log        *slog.Logger
+	bus        *oona.Client
+	library    *urza.Library
+	supervisor *weatherlight.Supervisor
+}
+
+// newService connects and composes; nothing is consumed before run.
+func newService(ctx context.Context, s settings, keys *leyline.Keyring, id identity, log *slog.Logger) (*service, error) {
+	if _, err := libraryConfig(s, log); err != nil {
+		return nil, err // wrong settings are said before anything is waited for
+	}
+	bus, err := connect(ctx, s, keys, id, "weatherlight", log)
+	if err != nil {
+		return nil, err
+	}
+	return newServiceOn(ctx, bus, s, id, log)
+}
+
+// newServiceOn is newService over a bus that is connected; the service closes
+// it, also when it returns an error.
+func newServiceOn(ctx context.Context, bus *oona.Client, s settings, id identity, log *slog.Logger) (*service, error) {
+	svc := &service{log: log, bus: bus}
+	cfg, err := libraryConfig(s, log)
+	if err != nil {
+		return nil, errors.Join(err, svc.close())
+	}
+	if svc.library, err = urza.Open(ctx, cfg); err != nil {
+		return nil, errors.Join(err, svc.close())
+	}
+	if err := svc.compose(s); err != nil {
+		return nil, errors.Join(err, svc.close())
+	}
+	log.Info("connected", "redis", bus.Address(), "instance", id.instance(), "consumer", id.consumer(), "mode", s.Mode.String())
+	return svc, nil
+}
+
+// compose puts the workers under the supervisor.
+func (svc *service) compose(s settings) error {
+	supervisor, err := weatherlight.New(weatherlight.Config{
+		BootTimeout:     s.BootTimeout,
+		ShutdownTimeout: s.ShutdownTimeout,
+	})
+	if err != nil {
+		return err
+	}
+	svc.supervisor = supervisor
+	for _, spec := range []weatherlight.Spec{
+		{Name: workerPrefetch, Worker: svc.prefetchWorker(s)},
+	} {
+		if _, err := supervisor.Add(spec); err != nil {
+			return fmt.Errorf("worker %s: %w", spec.Name, err)
+		}
+	}
+	return nil
+}
+
+// prefetchWorker serves kernel requests.
+func (svc *service) prefetchWorker(s settings) *urza.PrefetchWorker {
+	return urza.NewPrefetchWorker(svc.library, svc.bus, urza.PrefetchConfig{
+		Group:          consumerGroup,
+		MaxAttempts:    s.MaxAttempts,
+		HandlerTimeout: s.HandlerTimeout,
+		ReclaimIdle:    s.ReclaimIdle,
+		DrainTimeout:   s.ShutdownTimeout / 2,
+		TTL:            s.messageTTL(),
+	})
+}
+
+// run blocks until ctx ends and everything has stopped in order.
+func (svc *service) run(ctx context.Context) error {
+	events, unsubscribe := svc.supervisor.Subscribe(1024)
+	var logged sync.WaitGroup
+	logged.Go(func() { weatherlight.LogEvents(events, svc.log) })
+	defer logged.Wait()
+	defer unsubscribe()
+	return svc.supervisor.Run(ctx)
+}
+
+// close lets go of what newService opened.
+func (svc *service) close() error {
+	var errs []error
+	if svc.library != nil {
+		errs = append(errs, svc.library.Close())
+	}
+	return errors.Join(append(errs, svc.bus.Close())...)
+}

@@ -1,0 +1,256 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caarlos0/env/v11"
+	"github.com/joho/godotenv"
+
+	"github.com/esper-lite/esper/leyline"
+	"github.com/esper-lite/esper/oona"
+)
+
+// settings is every setting of the service. The tags are the reference: env
+// names the variable, envDefault is the default, meaning stands in the manual.
+// Durations are Go durations ("250ms"), except where the name ends in a unit.
+type settings struct {
+	Secret             leyline.Secret `env:"ESPER_LEYLINE_SECRET" meaning:"HMAC secret that signs and verifies; required, here or as a file"`
+	SecretFile         string         `env:"ESPER_LEYLINE_SECRET_FILE" meaning:"file with the secret; one trailing newline is dropped"`
+	SecretAccepted     secretList     `env:"ESPER_LEYLINE_SECRET_ACCEPTED" meaning:"further secrets that only verify, separated by commas or newlines"`
+	SecretAcceptedFile string         `env:"ESPER_LEYLINE_SECRET_ACCEPTED_FILE" meaning:"file with further secrets that only verify"`
+	Mode               leyline.Mode   `env:"LEYLINE_MODE" envDefault:"compat" meaning:"compat accepts Python producers; strict demands our signed attributes of every message"`
+	ClockSkew          time.Duration  `env:"LEYLINE_CLOCK_SKEW" envDefault:"5s" meaning:"how far in the future a message may be issued"`
+	FreshnessMS        int64          `env:"KERNEL_FRESHNESS_WINDOW_MS" envDefault:"60000" meaning:"oldest kernel request that is served, in ms"`
+
+	RedisURL         string        `env:"REDIS_URL" envDefault:"redis://localhost:6379/0" meaning:"the bus: redis://, rediss://, unix://, redis+sentinel://, redis+cluster://"`
+	NormalStream     string        `env:"OONA_NORMAL_STREAM" meaning:"stream name; empty means oona.normal"`
+	EmergencyStream  string        `env:"OONA_EMERGENCY_STREAM" meaning:"stream name; empty means oona.emergency"`
+	TelemetryStream  string        `env:"OONA_TELEMETRY_STREAM" meaning:"stream name; empty means oona.telemetry"`
+	PolicyStream     string        `env:"OONA_POLICY_STREAM" meaning:"stream name; empty means oona.policy"`
+	RequestStream    string        `env:"OONA_KERNEL_REQUEST_STREAM" meaning:"stream name; empty means oona.kernels.requests"`
+	ReadyStream      string        `env:"OONA_KERNEL_READY_STREAM" meaning:"stream name; empty means oona.kernels.ready"`
+	ErrorStream      string        `env:"OONA_KERNEL_ERROR_STREAM" meaning:"stream name; empty means oona.kernels.errors"`
+	DeadLetterStream string        `env:"OONA_DEAD_LETTER_STREAM" meaning:"stream name; empty means oona.deadletter"`
+	MessageTTLMS     int64         `env:"OONA_MESSAGE_TTL_MS" envDefault:"900000" meaning:"age at which requests expire and housekeeping trims, in ms"`
+	MaxMessageBytes  int           `env:"OONA_MAX_MESSAGE_BYTES" envDefault:"1048576" meaning:"largest message that is sealed or opened, in bytes"`
+	ReclaimIdle      time.Duration `env:"OONA_RECLAIM_IDLE" envDefault:"30s" meaning:"idle time after which another consumer's entry is taken over; below 60s beside Python"`
+	MaxAttempts      int           `env:"OONA_MAX_ATTEMPTS" envDefault:"5" meaning:"how often a handler may fail before a message is dead-lettered"`
+	HandlerTimeout   time.Duration `env:"OONA_HANDLER_TIMEOUT" envDefault:"30s" meaning:"deadline of one handling of a batch"`
+
+	DatabaseURL     string `env:"URZA_DATABASE_URL" envDefault:"sqlite:///./var/urza/catalog.db" meaning:"catalogue; four slashes make the path absolute"`
+	ArtifactDir     string `env:"URZA_ARTIFACT_DIR" envDefault:"./var/urza/artifacts" meaning:"artifacts; the library root is its parent"`
+	CacheTTLSeconds int64  `env:"URZA_CACHE_TTL_SECONDS" meaning:"age of a file past which its artifact expires, in seconds; empty means never"`
+
+	TelemetryInterval time.Duration `env:"WEATHERLIGHT_TELEMETRY_INTERVAL" envDefault:"10s" meaning:"time between telemetry packets"`
+	BootTimeout       time.Duration `env:"WEATHERLIGHT_BOOT_TIMEOUT" envDefault:"30s" meaning:"how long to wait for Redis and for all workers at start"`
+	ShutdownTimeout   time.Duration `env:"WEATHERLIGHT_SHUTDOWN_TIMEOUT" envDefault:"10s" meaning:"how long an orderly stop may take"`
+
+	LogLevel  logLevel  `env:"ESP_LOG_LEVEL" envDefault:"INFO" meaning:"DEBUG, INFO, WARNING, ERROR or CRITICAL"`
+	LogFormat logFormat `env:"LOG_FORMAT" envDefault:"auto" meaning:"auto (text on a terminal), text or json"`
+}
+
+// loadSettings reads the environment and the .env file. Every error is a usage
+// error of one line that names the variable, and shows no secret.
+func loadSettings(environ []string) (settings, error) {
+	vars, err := variables(environ)
+	if err != nil {
+		return settings{}, err
+	}
+	var s settings
+	if err := env.ParseWithOptions(&s, env.Options{Environment: vars}); err != nil {
+		return settings{}, settingsError(err, vars)
+	}
+	return s, s.validate()
+}
+
+// variables merges the .env file under the environment. Empty counts as unset.
+func variables(environ []string) (map[string]string, error) {
+	vars, err := godotenv.Read()
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		vars = make(map[string]string)
+	case err != nil:
+		// The parser quotes the line, which may be the secret's.
+		return nil, usageErrorf(".env cannot be read as lines of NAME=value")
+	}
+	maps.Copy(vars, env.ToMap(environ))
+	maps.DeleteFunc(vars, func(_, value string) bool { return value == "" })
+	dropBlankSecrets(vars)
+	return vars, nil
+}
+
+// settingsError names the variable of the first field that did not parse.
+func settingsError(err error, vars map[string]string) error {
+	aggregate, ok := errors.AsType[env.AggregateError](err)
+	if !ok || len(aggregate.Errors) == 0 {
+		return usageErrorf("settings: %w", err)
+	}
+	parse, ok := errors.AsType[env.ParseError](aggregate.Errors[0])
+	if !ok {
+		return usageErrorf("settings: %w", aggregate.Errors[0])
+	}
+	field, _ := reflect.TypeFor[settings]().FieldByName(parse.Name)
+	name := field.Tag.Get("env")
+	if field.Type == reflect.TypeFor[secretList]() {
+		return usageErrorf("%s: %s", name, reasonText(parse.Err))
+	}
+	return usageErrorf("%s=%q: %s", name, vars[name], reasonText(parse.Err))
+}
+
+// reasonText says what is wrong with a value, without the name of a Go function.
+func reasonText(err error) string {
+	text := err.Error()
+	if i := strings.LastIndex(text, ": "); i >= 0 && strings.HasPrefix(text, "strconv.") {
+		text = text[i+2:]
+	}
+	for _, noise := range []string{"unable to parse duration: ", "time: ", "leyline: "} {
+		text = strings.TrimPrefix(text, noise)
+	}
+	return text
+}
+
+// validate checks what the types do not.
+func (s settings) validate() error {
+	for _, f := range []struct {
+		name  string
+		ok    bool
+		wants string
+	}{
+		{"KERNEL_FRESHNESS_WINDOW_MS", s.FreshnessMS > 0, "more than 0"},
+		{"LEYLINE_CLOCK_SKEW", s.ClockSkew >= 0, "0s or more"},
+		{"OONA_MESSAGE_TTL_MS", s.MessageTTLMS > 0, "more than 0"},
+		{"OONA_MAX_MESSAGE_BYTES", s.MaxMessageBytes > 0, "more than 0"},
+		{"OONA_RECLAIM_IDLE", s.ReclaimIdle >= time.Second, "1s or more"},
+		{"OONA_MAX_ATTEMPTS", s.MaxAttempts > 0, "1 or more"},
+		{"OONA_HANDLER_TIMEOUT", s.HandlerTimeout > 0, "more than 0s"},
+		{"URZA_CACHE_TTL_SECONDS", s.CacheTTLSeconds >= 0, "0 or more"},
+		{"WEATHERLIGHT_TELEMETRY_INTERVAL", s.TelemetryInterval > 0, "more than 0s"},
+		{"WEATHERLIGHT_BOOT_TIMEOUT", s.BootTimeout > 0, "more than 0s"},
+		{"WEATHERLIGHT_SHUTDOWN_TIMEOUT", s.ShutdownTimeout > 0, "more than 0s"},
+	} {
+		if !f.ok {
+			return usageErrorf("%s must be %s", f.name, f.wants)
+		}
+	}
+	return nil
+}
+
+func (s settings) streams() oona.Streams {
+	return oona.Streams{
+		Normal:         s.NormalStream,
+		Emergency:      s.EmergencyStream,
+		Telemetry:      s.TelemetryStream,
+		Policy:         s.PolicyStream,
+		KernelRequests: s.RequestStream,
+		KernelReady:    s.ReadyStream,
+		KernelErrors:   s.ErrorStream,
+		DeadLetter:     s.DeadLetterStream,
+	}
+}
+
+func (s settings) messageTTL() time.Duration { return time.Duration(s.MessageTTLMS) * time.Millisecond }
+
+// setting is one line of the manual.
+type setting struct {
+	Name    string `json:"name"`
+	Value   string `json:"value"`
+	Default string `json:"default"`
+	Meaning string `json:"meaning"`
+}
+
+// describe lists every setting with its resolved value. Secrets are masked, and
+// so are the credentials in addresses.
+func (s settings) describe() []setting {
+	v := reflect.ValueOf(s)
+	list := make([]setting, 0, v.NumField())
+	for i := range v.NumField() {
+		tag := v.Type().Field(i).Tag
+		list = append(list, setting{
+			Name:    tag.Get("env"),
+			Value:   shown(tag.Get("env"), v.Field(i).Interface()),
+			Default: tag.Get("envDefault"),
+			Meaning: tag.Get("meaning"),
+		})
+	}
+	slices.SortStableFunc(list, func(a, b setting) int { return strings.Compare(a.Name, b.Name) })
+	return list
+}
+
+// shown is the text of a value that may be shown.
+func shown(name string, value any) string {
+	switch v := value.(type) {
+	case leyline.Secret:
+		if v.IsZero() {
+			return ""
+		}
+	case secretList:
+		if len(v) == 0 {
+			return ""
+		}
+	case string:
+		if name == "REDIS_URL" {
+			return maskURL(v)
+		}
+	}
+	return fmt.Sprint(value)
+}
+
+// maskURL hides user and password of an address, and everything that it does
+// not understand.
+func maskURL(raw string) string {
+	scheme, rest, ok := strings.Cut(raw, "://")
+	if !ok {
+		return "[not an address]"
+	}
+	rest, query, _ := strings.Cut(rest, "?")
+	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
+		rest = "***@" + rest[at+1:]
+	}
+	if query != "" {
+		rest += "?***"
+	}
+	return scheme + "://" + rest
+}
+
+// logLevel is a slog level under the names of Python's logging.
+type logLevel struct{ slog.Level }
+
+// UnmarshalText reads a level by its Python name.
+func (l *logLevel) UnmarshalText(text []byte) error {
+	switch strings.ToUpper(string(text)) {
+	case "DEBUG":
+		l.Level = slog.LevelDebug
+	case "INFO":
+		l.Level = slog.LevelInfo
+	case "WARN", "WARNING":
+		l.Level = slog.LevelWarn
+	case "ERROR":
+		l.Level = slog.LevelError
+	case "CRITICAL", "FATAL":
+		l.Level = slog.LevelError + 4
+	default:
+		return errors.New("none of DEBUG, INFO, WARNING, ERROR, CRITICAL")
+	}
+	return nil
+}
+
+// logFormat is how logs are written.
+type logFormat string
+
+// UnmarshalText reads a format.
+func (f *logFormat) UnmarshalText(text []byte) error {
+	switch t := logFormat(text); t {
+	case "auto", "text", "json":
+		*f = t
+		return nil
+	}
+	return errors.New("none of auto, text, json")
+}

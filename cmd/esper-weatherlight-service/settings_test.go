@@ -1,0 +1,116 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestWrongSettings: one line on stderr that names the variable or flag, and
+// exit code 2.
+func TestWrongSettings(t *testing.T) {
+	secret := map[string]string{"ESPER_LEYLINE_SECRET": testSecret}
+	for _, test := range []struct {
+		name  string
+		env   map[string]string
+		args  []string
+		names string
+	}{
+		{"no secret", nil, nil, "ESPER_LEYLINE_SECRET"},
+		{"empty secret", with(nil, "ESPER_LEYLINE_SECRET", ""), nil, "ESPER_LEYLINE_SECRET"},
+		{"blank secret", with(nil, "ESPER_LEYLINE_SECRET", " \t "), nil, "ESPER_LEYLINE_SECRET"},
+		{"secret twice", with(secret, "ESPER_LEYLINE_SECRET_FILE", "x"), nil, "ESPER_LEYLINE_SECRET_FILE"},
+		{"secret file missing", with(nil, "ESPER_LEYLINE_SECRET_FILE", "nowhere"), nil, "ESPER_LEYLINE_SECRET_FILE"},
+		{"weak secret in strict mode", with(secret, "LEYLINE_MODE", "strict"), nil, "ESPER_LEYLINE_SECRET"},
+		{"mode", with(secret, "LEYLINE_MODE", "lax"), nil, "LEYLINE_MODE"},
+		{"window", with(secret, "KERNEL_FRESHNESS_WINDOW_MS", "1m"), nil, "KERNEL_FRESHNESS_WINDOW_MS"},
+		{"window of nothing", with(secret, "KERNEL_FRESHNESS_WINDOW_MS", "0"), nil, "KERNEL_FRESHNESS_WINDOW_MS"},
+		{"duration", with(secret, "WEATHERLIGHT_BOOT_TIMEOUT", "30"), nil, "WEATHERLIGHT_BOOT_TIMEOUT"},
+		{"log level", with(secret, "ESP_LOG_LEVEL", "chatty"), nil, "ESP_LOG_LEVEL"},
+		{"address", with(secret, "REDIS_URL", "http://:hunter2@localhost"), nil, "REDIS_URL"},
+		{"address that does not parse", with(secret, "REDIS_URL", "redis://:hunter2@local host:x"), nil, "REDIS_URL"},
+		{"streams", with(secret, "OONA_POLICY_STREAM", "oona.normal"), nil, "OONA_"},
+		{"catalogue", with(secret, "URZA_DATABASE_URL", "postgres://x/y"), nil, "URZA_DATABASE_URL"},
+		{"flag", secret, []string{"--verbose"}, "--verbose"},
+		{"command", secret, []string{"prefech"}, "prefetch"},
+		{"argument", secret, []string{"prefetch"}, "prefetch"},
+		{"listen alone", secret, []string{"run", "--listen", ":1"}, "--embedded"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			began := time.Now()
+			code, stdout, stderr := runProgram(t, t.TempDir(), test.env, test.args...)
+			if code != 2 || stdout != "" {
+				t.Errorf("exit code %d, stdout %q; want 2 and nothing", code, stdout)
+			}
+			line := strings.TrimSpace(lastLine(stderr))
+			if !strings.Contains(line, test.names) {
+				t.Errorf("%q does not name %s", line, test.names)
+			}
+			if strings.Contains(stderr, "hunter2") || strings.Contains(stderr, testSecret) {
+				t.Errorf("a secret is printed: %s", stderr)
+			}
+			if took := time.Since(began); took > 10*time.Second {
+				t.Errorf("took %v", took)
+			}
+		})
+	}
+}
+
+func lastLine(s string) string {
+	lines := strings.Split(strings.TrimSpace(s), "\n")
+	return lines[len(lines)-1]
+}
+
+func TestConfigMasksSecrets(t *testing.T) {
+	dir := t.TempDir()
+	env := map[string]string{
+		"ESPER_LEYLINE_SECRET":          testSecret,
+		"ESPER_LEYLINE_SECRET_ACCEPTED": "older-secret,oldest-secret",
+		"REDIS_URL":                     "rediss://me:hunter2@bus.example:6380/1?password=hunter2",
+	}
+	dotenv := "KERNEL_FRESHNESS_WINDOW_MS=30000\nOONA_MESSAGE_TTL_MS=1000\n"
+	if err := os.WriteFile(filepath.Join(dir, ".env"), []byte(dotenv), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	env["OONA_MESSAGE_TTL_MS"] = "2000" // wins over .env
+	for _, args := range [][]string{{"config"}, {"config", "--json"}} {
+		code, stdout, stderr := runProgram(t, dir, env, args...)
+		if code != 0 {
+			t.Errorf("%v: exit code %d: %s", args, code, stderr)
+		}
+		for _, hidden := range []string{testSecret, "older-secret", "hunter2"} {
+			if strings.Contains(stdout+stderr, hidden) {
+				t.Errorf("%v prints %s", args, hidden)
+			}
+		}
+		for _, expected := range []string{"[secret]", "rediss://***@bus.example:6380/1", "30000", "2000"} {
+			if !strings.Contains(stdout, expected) {
+				t.Errorf("%v does not print %s:\n%s", args, expected, stdout)
+			}
+		}
+		var doc []setting
+		if len(args) == 2 {
+			if err := json.Unmarshal([]byte(stdout), &doc); err != nil || len(doc) < 20 {
+				t.Errorf("%d settings, %v", len(doc), err)
+			}
+		}
+	}
+}
+
+// TestRedisAway: an unreachable bus is retried until the boot timeout; then the
+// error names the address, never the password.
+func TestRedisAway(t *testing.T) {
+	env := map[string]string{
+		"ESPER_LEYLINE_SECRET":      testSecret,
+		"REDIS_URL":                 "redis://:hunter2@127.0.0.1:1/0",
+		"WEATHERLIGHT_BOOT_TIMEOUT": "500ms",
+	}
+	code, _, stderr := runProgram(t, t.TempDir(), env)
+	if code != 1 || !strings.Contains(lastLine(stderr), "127.0.0.1:1") || strings.Contains(stderr, "hunter2") {
+		t.Errorf("exit code %d: %s", code, stderr)
+	}
+}
