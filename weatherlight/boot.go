@@ -71,6 +71,7 @@ func (s *Supervisor) startOneLocked(w *Handle) bool {
 	}
 	w.labels = pprof.WithLabels(s.base, pprof.Labels(labelKey, w.path))
 	w.alive, w.ready = true, !w.says
+	w.starts++
 	s.alive++
 	l := w.newLifeLocked(0)
 	w.beginLocked(l, time.Now())

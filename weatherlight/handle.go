@@ -42,6 +42,7 @@ type Handle struct {
 	mu      sync.Mutex
 	says    bool            // says itself when it is ready
 	life    *life           // nil while there is none
+	starts  uint64          // how often it was started from rest
 	delays  retry.Backoff   // of the present series of failures
 	recent  failures        // as many as its limit needs
 	after   aftermath       // what the end of the last life asks of the supervisor
@@ -86,27 +87,47 @@ func (w *Handle) WaitReady(ctx context.Context) error {
 // worker goes on stopping. The error is a [*StopError] if the worker was given
 // up, and [ErrNotRunning] if the supervisor does not run.
 func (w *Handle) Stop(ctx context.Context) error {
+	for {
+		t, err := w.stop()
+		if err != nil || t.rested {
+			return err
+		}
+		if err := w.await(ctx, func() bool { return !w.alive || w.starts != t.starts }); err != nil {
+			return err
+		}
+		if t.life != nil {
+			return w.sup.unstopped(func(lost *life) bool { return lost == t.life })
+		}
+		// It was about to come to rest by itself: make sure that it stays there.
+	}
+}
+
+// target is what a call was about to change.
+type target struct {
+	life   *life  // nil if it was about to come to rest
+	starts uint64 // from rest, until now
+	rested bool   // it was at rest: the call is done
+}
+
+// stop leaves w stopped if it is at rest, and otherwise tells its life to end.
+func (w *Handle) stop() (target, error) {
 	s := w.sup
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if !s.running {
-		s.mu.Unlock()
-		return ErrNotRunning
+		return target{}, ErrNotRunning
 	}
 	w.mu.Lock()
-	l := w.life
-	if l != nil {
+	defer w.mu.Unlock()
+	t := target{w.life, w.starts, !w.alive}
+	switch {
+	case w.life != nil:
 		w.interruptAloneLocked(ErrStopAsked)
-	} else if !w.alive && !w.removed {
+	case !w.alive && !w.removed:
 		w.moveLocked(StateStopped, time.Now())
 		s.releaseLocked(w)
 	}
-	w.mu.Unlock()
-	s.mu.Unlock()
-
-	if err := w.await(ctx, func() bool { return !w.alive }); err != nil {
-		return err
-	}
-	return s.unstopped(func(lost *life) bool { return lost == l })
+	return t, nil
 }
 
 // Restart stops the worker if it is up, without counting a failure, and starts
@@ -117,53 +138,49 @@ func (w *Handle) Stop(ctx context.Context) error {
 // shuts down, and [ErrRemoved] if the worker was removed.
 func (w *Handle) Restart(ctx context.Context) error {
 	for {
-		old, err := w.restart()
-		if err != nil || old == nil {
+		t, err := w.restart()
+		if err != nil || t.rested {
 			return err
 		}
-		err = w.await(ctx, func() bool { return !w.alive || w.life != old && w.life != nil })
-		if err != nil {
+		up := false
+		err = w.await(ctx, func() bool {
+			up = w.starts != t.starts || w.life != nil && w.life != t.life
+			return up || !w.alive
+		})
+		if err != nil || up {
 			return err
 		}
-		w.mu.Lock()
-		up := w.alive
-		w.mu.Unlock()
-		if up {
-			return nil
-		}
-		// It ended for another reason meanwhile: start it from rest.
+		// It came to rest for another reason: start it from there.
 	}
 }
 
-// restart starts the worker from rest and returns nil, or asks its life to end
-// and returns it.
-func (w *Handle) restart() (*life, error) {
+// restart starts w if it is at rest, and otherwise tells its life to end.
+func (w *Handle) restart() (target, error) {
 	s := w.sup
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case w.removed:
-		return nil, ErrRemoved
+		return target{}, ErrRemoved
 	case s.round != nil && s.running:
-		return nil, nil // about to be restarted with its siblings
+		return target{rested: true}, nil // about to be started with its siblings
 	case !s.running || s.plan != nil:
-		return nil, ErrNotRunning
+		return target{}, ErrNotRunning
 	}
 	w.mu.Lock()
-	if !w.alive {
+	t := target{w.life, w.starts, !w.alive}
+	if t.rested {
 		w.moveLocked(StateWaiting, time.Now())
 		w.delays, w.recent = nil, nil
 		w.mu.Unlock()
 		s.startLocked(w)
-		return nil, nil
+		return t, nil
 	}
-	defer w.mu.Unlock()
-	l := w.life
-	if l == nil { // about to be at rest
-		return new(life), nil
+	if w.life != nil {
+		w.interruptAloneLocked(ErrRestartAsked)
 	}
-	w.interruptAloneLocked(ErrRestartAsked)
-	return l, nil
+	w.mu.Unlock()
+	return t, nil
 }
 
 // Remove stops the worker like [Handle.Stop] and takes it out of the supervisor;

@@ -94,7 +94,7 @@ func (s *Supervisor) keepUp(ctx context.Context, ready func()) error {
 	defer boot.Stop()
 	booting := true
 	for ctx.Err() == nil {
-		fatal, round, pending := s.wanted()
+		round, pending, fatal := s.wanted()
 		if fatal != nil {
 			return fatal
 		}
@@ -121,10 +121,10 @@ func (s *Supervisor) keepUp(ctx context.Context, ready func()) error {
 }
 
 // wanted returns what keepUp must see to.
-func (s *Supervisor) wanted() (fatal error, r *round, pending int) {
+func (s *Supervisor) wanted() (r *round, pending int, fatal error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.fatal, s.round, s.pending
+	return s.round, s.pending, s.fatal
 }
 
 // newBootTimer returns a timer that never fires for a negative timeout.
@@ -150,7 +150,7 @@ func (s *Supervisor) restartAll(ctx context.Context, r *round) {
 		deadline: time.Now().Add(s.cfg.ShutdownTimeout),
 	})
 	for {
-		fatal, r, _ := s.wanted() // another one may have failed while it was stopped
+		r, _, fatal := s.wanted() // another one may have failed while it was stopped
 		wait := time.Until(r.until)
 		if wait <= 0 || fatal != nil {
 			break

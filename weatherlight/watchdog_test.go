@@ -39,7 +39,7 @@ func TestWatchdogRestartsASilentWorker(t *testing.T) {
 		if st := h.Status(); st.State != weatherlight.StateRunning {
 			t.Fatalf("%v one nanosecond before it is due", st.State)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		st := h.Status()
 		if st.State != weatherlight.StateBackingOff || !errors.Is(st.LastFailure.Err, weatherlight.ErrWatchdog) {
