@@ -22,7 +22,7 @@
 // [Library.Update] changes a record alone, [Library.Lookup] and [Library.List]
 // read the index, [Library.Record] reads one whole record, and
 // [Library.Resolve] returns an artifact that was verified. [Library.Answer]
-// turns a prefetch request into its answer, and [Prefetcher] does so with the
+// turns a prefetch request into its answer, and [PrefetchWorker] does so on the bus, with the
 // counters of the contract. [Scrubber] reads every artifact again, slowly.
 //
 // The rows live in a [Catalogue]: [OpenSQLite] for the file that the fleets

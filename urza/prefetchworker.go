@@ -1,17 +1,25 @@
 package urza
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/esper-lite/esper/leyline"
 	"github.com/esper-lite/esper/leyline/leylinepb"
 	"github.com/esper-lite/esper/oona"
 )
+
+// DefaultPrefetchObjective is the latency that a prefetch request is to stay
+// below.
+const DefaultPrefetchObjective = 200 * time.Millisecond
 
 // Bus is what a [PrefetchWorker] reads; *oona.Client satisfies it.
 type Bus interface {
@@ -19,8 +27,8 @@ type Bus interface {
 	Consume(ctx context.Context, sub oona.Subscription, h oona.Handler) error
 }
 
-// Answerer answers one request; *[Library] and *[Prefetcher] satisfy it. It fails
-// only where there is no answer yet.
+// Answerer answers one request; *[Library] satisfies it. It fails only where
+// there is no answer yet. It is called from several goroutines at once.
 type Answerer interface {
 	Answer(ctx context.Context, request *leylinepb.KernelPrefetchRequest) (proto.Message, error)
 }
@@ -36,6 +44,9 @@ type PrefetchConfig struct {
 	ReclaimIdle    time.Duration
 	DrainTimeout   time.Duration
 	TTL            time.Duration
+	// Objective is the latency that 95 of 100 requests are to stay below, for
+	// the SLO figures. Zero means [DefaultPrefetchObjective].
+	Objective time.Duration
 }
 
 // PrefetchWorker serves the kernel requests on the bus: those on their own
@@ -45,11 +56,15 @@ type PrefetchWorker struct {
 	answers Answerer
 	bus     Bus
 	cfg     PrefetchConfig
+
+	count   prefetchCounters
+	latency latencies
 }
 
 // NewPrefetchWorker returns a worker that answers from answers.
 func NewPrefetchWorker(answers Answerer, bus Bus, cfg PrefetchConfig) *PrefetchWorker {
-	return &PrefetchWorker{answers, bus, cfg}
+	cfg.Objective = cmp.Or(cfg.Objective, DefaultPrefetchObjective)
+	return &PrefetchWorker{answers: answers, bus: bus, cfg: cfg}
 }
 
 // Run serves until ctx ends, and then returns nil once what it was doing is
@@ -100,22 +115,44 @@ const (
 	askAgain = 100 * time.Millisecond
 )
 
-// Handle answers a batch of requests; see [oona.Handler].
+var errPatience = errors.New("urza: artifact is still being verified")
+
+// Handle answers a batch of requests side by side; see [oona.Handler].
 func (w *PrefetchWorker) Handle(ctx context.Context, batch []*oona.Message) []oona.Result {
-	waiting, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, errPatience)
 	defer cancel()
 	results := make([]oona.Result, len(batch))
-	for i, m := range batch {
-		request, _ := m.Body.(*leylinepb.KernelPrefetchRequest)
-		answer, err := w.answers.Answer(waiting, request)
-		switch {
-		case err == nil:
-			results[i].Answers = []proto.Message{answer}
-		case waiting.Err() != nil && ctx.Err() == nil:
-			results[i].Err = oona.RetryAfter(askAgain)
-		default:
-			results[i].Err = err
-		}
+	if len(batch) == 1 {
+		results[0] = w.answer(ctx, batch[0])
+		return results
 	}
+	var wg sync.WaitGroup
+	for i, m := range batch {
+		wg.Go(func() { results[i] = w.answer(ctx, m) })
+	}
+	wg.Wait()
 	return results
+}
+
+func (w *PrefetchWorker) answer(ctx context.Context, m *oona.Message) (result oona.Result) {
+	defer func() {
+		if v := recover(); v != nil { // the bus cannot: this goroutine is ours
+			result = oona.Result{Err: fmt.Errorf("urza: panic: %v\n%s", v, debug.Stack())}
+		}
+	}()
+	request, ok := m.Body.(*leylinepb.KernelPrefetchRequest)
+	if !ok {
+		return oona.Result{Err: oona.DeadLetter(fmt.Errorf("%w: %T", leyline.UnexpectedType, m.Body))}
+	}
+	start := time.Now()
+	answer, err := w.answers.Answer(ctx, request)
+	switch {
+	case errors.Is(err, errPatience):
+		return oona.Result{Err: oona.RetryAfter(askAgain)}
+	case err != nil:
+		return oona.Result{Err: err}
+	}
+	w.count.answered(answer)
+	w.latency.add(time.Since(start))
+	return oona.Result{Answers: []proto.Message{answer}}
 }
