@@ -44,6 +44,9 @@ func NewCodec(cfg CodecConfig) (*Codec, error) {
 	if cfg.MaxBytes < 0 {
 		return nil, errors.New("leyline: CodecConfig.MaxBytes is negative")
 	}
+	if !utf8.ValidString(cfg.Source) {
+		return nil, errors.New("leyline: CodecConfig.Source is not UTF-8")
+	}
 	cfg.MaxBytes = cmp.Or(cfg.MaxBytes, DefaultMaxBytes)
 	return &Codec{cfg}, nil
 }
@@ -68,7 +71,9 @@ type Header struct {
 // entries carry them untouched, since the signature is over exactly these.
 //
 // It fails with [ErrNotABusMessage] for other messages and with [TooLarge] for
-// an envelope over the size limit; never for lack of a header field.
+// an envelope over the size limit, and for a message or header that nobody could
+// open: text that is not UTF-8, an issue time before 1970. It never fails for
+// lack of a header field. dst is then as it was.
 func (c *Codec) Seal(dst []byte, msg proto.Message, h Header) ([]byte, Signature, error) {
 	t, ok := TypeOf(msg)
 	if !ok {
@@ -99,22 +104,28 @@ func (c *Codec) appendHeader(dst []byte, h Header) ([]byte, error) {
 		issued = time.Now()
 	}
 	ms := issued.UnixMilli()
+	if ms <= 0 {
+		return dst, fmt.Errorf("leyline: seal: issued at %v", issued)
+	}
 	var digits [20]byte
 	dst = appendAttribute(dst, AttrIssuedAt, strconv.AppendInt(digits[:0], ms, 10))
-	if h.MessageID != "" {
-		dst = appendAttribute(dst, AttrMessageID, h.MessageID)
-	} else {
+	if h.MessageID == "" {
 		id := newMessageID(ms)
 		dst = appendAttribute(dst, AttrMessageID, id[:])
 	}
 	for _, a := range [...]struct{ key, value string }{
+		{AttrMessageID, h.MessageID},
 		{AttrAudience, h.Audience},
 		{AttrSource, c.cfg.Source},
 		{AttrTraceParent, h.TraceParent},
 	} {
-		if a.value != "" {
-			dst = appendAttribute(dst, a.key, a.value)
+		if a.value == "" {
+			continue
 		}
+		if !utf8.ValidString(a.value) {
+			return dst, fmt.Errorf("leyline: seal: attribute %s is not UTF-8", a.key)
+		}
+		dst = appendAttribute(dst, a.key, a.value)
 	}
 	if len(h.Extra) == 0 {
 		return dst, nil
@@ -125,7 +136,7 @@ func (c *Codec) appendHeader(dst []byte, h Header) ([]byte, error) {
 			continue
 		}
 		if !utf8.ValidString(key) || !utf8.ValidString(h.Extra[key]) {
-			return dst, fmt.Errorf("leyline: attribute %q is not UTF-8", key)
+			return dst, fmt.Errorf("leyline: seal: attribute %q is not UTF-8", key)
 		}
 		dst = appendAttribute(dst, key, h.Extra[key])
 	}

@@ -17,22 +17,30 @@ const MinSecretBytes = 16
 
 // Secret is an HMAC key. It cannot be printed, logged or marshalled, not even
 // as an unexported field of a printed struct; its bytes leave this package only
-// as MACs. The zero Secret holds no key. Secrets may be copied and compared
+// as MACs. The zero Secret holds no key. Secrets may be copied, and are compared
 // with [Secret.Equal].
 type Secret struct {
-	// A pointer, because fmt follows none below the top level: a struct that
-	// has a Secret in an unexported field prints an address.
-	key *secretKey
+	// A function, because what it has captured is out of reach of reflection:
+	// fmt shows unexported fields without asking their methods, and follows
+	// pointers when a verb does not suit them.
+	key func() []byte
 }
-
-type secretKey struct{ bytes []byte }
 
 // NewSecret copies key. An empty key gives the zero Secret.
 func NewSecret[T ~string | ~[]byte](key T) Secret {
 	if len(key) == 0 {
 		return Secret{}
 	}
-	return Secret{&secretKey{[]byte(string(key))}}
+	kept := []byte(string(key))
+	return Secret{func() []byte { return kept }}
+}
+
+// bytes returns the key, which must not be changed; nil for none.
+func (s Secret) bytes() []byte {
+	if s.key == nil {
+		return nil
+	}
+	return s.key()
 }
 
 // IsZero reports whether s holds no key.
@@ -40,29 +48,17 @@ func (s Secret) IsZero() bool { return s.key == nil }
 
 // Blank reports whether the key is nothing but white space, as of a setting that
 // was meant to be filled in. The zero Secret is blank.
-func (s Secret) Blank() bool {
-	return s.key == nil || len(bytes.TrimSpace(s.key.bytes)) == 0
-}
+func (s Secret) Blank() bool { return len(bytes.TrimSpace(s.bytes())) == 0 }
 
 // Len returns the key's length in bytes.
-func (s Secret) Len() int {
-	if s.key == nil {
-		return 0
-	}
-	return len(s.key.bytes)
-}
+func (s Secret) Len() int { return len(s.bytes()) }
 
 // Weak reports whether the key is shorter than [MinSecretBytes].
 func (s Secret) Weak() bool { return s.Len() < MinSecretBytes }
 
 // Equal reports whether both hold the same key. Its time depends on the keys'
 // content: it is for configuration, never for input from the wire.
-func (s Secret) Equal(t Secret) bool {
-	if s.key == nil || t.key == nil {
-		return s.key == t.key
-	}
-	return string(s.key.bytes) == string(t.key.bytes)
-}
+func (s Secret) Equal(t Secret) bool { return bytes.Equal(s.bytes(), t.bytes()) }
 
 // String returns a mask.
 func (Secret) String() string { return masked }

@@ -33,7 +33,7 @@ type macState struct {
 
 func newMACKey(s Secret) *macKey {
 	return &macKey{states: sync.Pool{New: func() any {
-		return &macState{hash: hmac.New(sha256.New, s.key.bytes)}
+		return &macState{hash: hmac.New(sha256.New, s.bytes())}
 	}}}
 }
 

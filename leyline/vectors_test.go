@@ -26,14 +26,14 @@ func (h *hexBytes) UnmarshalText(text []byte) (err error) {
 }
 
 type messageVector struct {
-	Name       string          `json:"name"`
-	Stream     string          `json:"stream"`
-	TypeNumber int32           `json:"bus_message_type_number"`
-	Fields     json.RawMessage `json:"fields"`
-	Payload    hexBytes        `json:"payload_hex"`
-	Attributes map[string]string
-	Envelope   hexBytes `json:"envelope_hex"`
-	Signature  string   `json:"signature_b64"`
+	Name       string            `json:"name"`
+	Stream     string            `json:"stream"`
+	TypeNumber int32             `json:"bus_message_type_number"`
+	Fields     json.RawMessage   `json:"fields"`
+	Payload    hexBytes          `json:"payload_hex"`
+	Attributes map[string]string `json:"envelope_attributes"`
+	Envelope   hexBytes          `json:"envelope_hex"`
+	Signature  string            `json:"signature_b64"`
 }
 
 type commandVector struct {
