@@ -48,7 +48,10 @@ func (a *app) serve(ctx context.Context, embedded string) error {
 	if err != nil {
 		return err
 	}
-	log := slog.New(leyline.NewLogLimiter(newLogger(a.Err, s.LogFormat, s.LogLevel.Level).Handler(), leyline.LogLimit{}))
+	level := new(slog.LevelVar)
+	level.Set(s.LogLevel.Level)
+	limiter := leyline.NewLogLimiter(newLogger(a.Err, s.LogFormat, level).Handler(), leyline.LogLimit{})
+	log := slog.New(limiter)
 	quietRedis(log)
 	keys, err := openKeys(s, log)
 	if err != nil {
@@ -78,11 +81,13 @@ func (a *app) serve(ctx context.Context, embedded string) error {
 	}
 	var aside sync.WaitGroup
 	aside.Go(func() { reloadKeys(ctx, keys, log) })
+	aside.Go(func() { switchLevel(ctx, level, log) })
 	aside.Go(func() { newNotifier(log, svc.supervisor.Snapshot).run(ctx) })
 	err = svc.run(ctx)
 	stop() // also when it ended by itself
 	aside.Wait()
 	err = errors.Join(err, svc.close())
+	limiter.Flush()
 	if err != nil {
 		return fmt.Errorf("run: %w", err)
 	}

@@ -12,6 +12,9 @@ import (
 // TestWrongSettings: one line on stderr that names the variable or flag, and
 // exit code 2.
 func TestWrongSettings(t *testing.T) {
+	if _, err := binary(); err != nil { // built before anything is timed
+		t.Fatal(err)
+	}
 	secret := map[string]string{"ESPER_LEYLINE_SECRET": testSecret}
 	for _, test := range []struct {
 		name  string
