@@ -139,11 +139,44 @@ func (e *Envelope) parse(b []byte, visit func(key, value []byte)) error {
 }
 
 func (e *Envelope) parseAttribute(b []byte, visit func(key, value []byte)) error {
-	var key, value []byte
+	key, value, ok := shortEntry(b)
+	if !ok {
+		var err error
+		if key, value, err = parseEntry(b); err != nil {
+			return err
+		}
+	}
+	if !utf8.Valid(key) || !utf8.Valid(value) {
+		return fmt.Errorf("%w: attribute is not UTF-8", Malformed)
+	}
+	if visit != nil {
+		visit(key, value)
+		return nil
+	}
+	return e.note(key, value)
+}
+
+// shortEntry reads an entry of the attribute map as nearly all of them are: key,
+// then value, each shorter than 128 bytes, and nothing else. There are five in
+// every message of ours.
+func shortEntry(b []byte) (key, value []byte, ok bool) {
+	const keyTag, valueTag = fieldKey<<3 | 2, fieldValue<<3 | 2
+	if len(b) < 4 || b[0] != keyTag || b[1] >= 128 {
+		return nil, nil, false
+	}
+	end := 2 + int(b[1])
+	if len(b) < end+2 || b[end] != valueTag || int(b[end+1]) != len(b)-end-2 || b[end+1] >= 128 {
+		return nil, nil, false
+	}
+	return b[2:end], b[end+2:], true
+}
+
+// parseEntry reads any entry of the attribute map.
+func parseEntry(b []byte) (key, value []byte, err error) {
 	for len(b) > 0 {
 		num, typ, n := protowire.ConsumeTag(b)
 		if n < 0 {
-			return fmt.Errorf("%w: attribute: %w", Malformed, protowire.ParseError(n))
+			return nil, nil, fmt.Errorf("%w: attribute: %w", Malformed, protowire.ParseError(n))
 		}
 		b = b[n:]
 		switch {
@@ -155,18 +188,11 @@ func (e *Envelope) parseAttribute(b []byte, visit func(key, value []byte)) error
 			n = protowire.ConsumeFieldValue(num, typ, b)
 		}
 		if n < 0 {
-			return fmt.Errorf("%w: attribute: %w", Malformed, protowire.ParseError(n))
+			return nil, nil, fmt.Errorf("%w: attribute: %w", Malformed, protowire.ParseError(n))
 		}
 		b = b[n:]
 	}
-	if !utf8.Valid(key) || !utf8.Valid(value) {
-		return fmt.Errorf("%w: attribute is not UTF-8", Malformed)
-	}
-	if visit != nil {
-		visit(key, value)
-		return nil
-	}
-	return e.note(key, value)
+	return key, value, nil
 }
 
 // note keeps the attributes that the guard needs.
