@@ -3,70 +3,116 @@ package leyline_test
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"testing"
 	"time"
 
 	"github.com/esper-lite/esper/leyline"
 )
 
-// What does it cost to admit a message, with a million other nonces live and
-// as many expiring as coming? At most 150 ns and no allocation.
-func BenchmarkMemoryStoreAdmit(b *testing.B) {
-	const live, perSecond = 1_000_000, 1_000_000 / 65
-	guard, err := leyline.NewGuard(leyline.GuardConfig{Store: leyline.NewMemoryStore(2 * live)})
-	if err != nil {
-		b.Fatal(err)
-	}
-	const digits = 10 // per nonce, cut out of one string: the rest of the cache is the store's
-	var text []byte
-	for i := range 4 * live { // more than is remembered
-		text = fmt.Appendf(text, "%0*d", digits, i)
-	}
-	ring := string(text)
-	i, at, ctx := 0, epoch, context.Background()
-	admit := func() {
-		c := leyline.Claim{Nonce: ring[i : i+digits], Holder: "1758801600000-0", IssuedAt: at, Arrival: at}
-		if v, err := guard.Admit(ctx, c); v != leyline.Fresh {
-			b.Fatal(i, v, err)
-		}
-		at = at.Add(time.Second / perSecond)
-		if i += digits; i == len(ring) {
-			i = 0
-		}
-	}
-	for range 3 * live {
-		admit()
-	}
+// fastest calls run, which does something n times, for as long as the benchmark
+// lasts, and reports the fastest time of one beside the average.
+func fastest(b *testing.B, n int, run func()) {
+	var best time.Duration
+	total := 0
 	b.ReportAllocs()
 	for b.Loop() {
-		admit()
+		start := time.Now()
+		run()
+		if took := time.Since(start); best == 0 || took < best {
+			best = took
+		}
+		total += n
+	}
+	b.ReportMetric(float64(b.Elapsed())/float64(total), "ns/average")
+	b.ReportMetric(float64(best)/float64(n), "ns/fastest")
+	b.ReportMetric(0, "ns/op")
+}
+
+// What does it cost to admit a message while as many nonces expire as come? At
+// most 150 ns and no allocation, of which main memory takes one read as soon as
+// the nonces outgrow the processor's caches: see BenchmarkMemoryRead.
+func BenchmarkMemoryStoreAdmit(b *testing.B) {
+	for _, live := range []int{10_000, 65_000, 1_000_000} {
+		b.Run(fmt.Sprintf("%d live", live), func(b *testing.B) {
+			store := leyline.NewMemoryStore(2 * live)
+			guard := newGuard(b, leyline.GuardConfig{Store: store})
+			// Nonces cut out of one string, more than are remembered: the rest
+			// of the caches is the store's.
+			const digits = 10
+			var text []byte
+			for i := range 3 * live {
+				text = fmt.Appendf(text, "%0*d", digits, i)
+			}
+			nonces := string(text)
+			i, at, ctx := 0, epoch, context.Background()
+			gap := guard.Retention() / time.Duration(live)
+			admit := func(n int) {
+				for range n {
+					c := leyline.Claim{Nonce: nonces[i : i+digits], Holder: "1758801600000-0", IssuedAt: at, Arrival: at}
+					if v, err := guard.Admit(ctx, c); v != leyline.Fresh {
+						b.Fatal(i, v, err)
+					}
+					at = at.Add(gap)
+					if i += digits; i == len(nonces) {
+						i = 0
+					}
+				}
+			}
+			admit(3 * live)
+			const batch = 1000
+			fastest(b, batch, func() { admit(batch) })
+			b.ReportMetric(metric(b, store, "leyline.replay.bytes")/float64(live), "B/live-nonce")
+		})
 	}
 }
 
-// What does a replay cost that comes while a million nonces are live?
+// What does a replay cost while a million nonces are live?
 func BenchmarkMemoryStoreReplay(b *testing.B) {
 	const live = 1_000_000
 	s := leyline.NewMemoryStore(live)
 	nonces := make([]string, live)
 	for i := range nonces {
-		nonces[i] = "request-" + strconv.Itoa(i)
+		nonces[i] = fmt.Sprintf("%010d", i)
 		if _, err := claimAt(s, nonces[i], "1-0", epoch, 0); err != nil {
 			b.Fatal(err)
 		}
 	}
 	i := 0
-	for b.Loop() {
-		if _, err := claimAt(s, nonces[i%live], "2-0", epoch, 0); err != leyline.Replayed {
-			b.Fatal(err)
+	const batch = 1000
+	fastest(b, batch, func() {
+		for range batch {
+			if _, err := claimAt(s, nonces[i%live], "2-0", epoch, 0); err != leyline.Replayed {
+				b.Fatal(err)
+			}
+			i += 7919
 		}
-		i += 7919
-	}
+	})
 }
 
 // How much heap does a live nonce take? At most 40 bytes at 1,000,000.
 func BenchmarkMemoryStoreHeap(b *testing.B) {
 	for b.Loop() {
-		b.ReportMetric(heapPerNonce(1_000_000), "B/nonce")
+		b.ReportMetric(heapPerNonce(1_000_000), "B/live-nonce")
+	}
+	b.ReportMetric(0, "ns/op")
+}
+
+// What does one read of main memory cost on this machine, in a table as large as
+// that of a million nonces? No store can be faster that remembers so many.
+func BenchmarkMemoryRead(b *testing.B) {
+	table := make([]uint64, 36_000_000/8)
+	for i := range table {
+		table[i] = uint64(i) * 0x9e3779b97f4a7c15
+	}
+	var at, i uint64
+	const batch = 1000
+	fastest(b, batch, func() {
+		for range batch {
+			i++ // or else the reads would soon go in a circle
+			at = table[(at+i)*6364136223846793005>>20%uint64(len(table))]
+		}
+	})
+	if at == 1 {
+		b.Log("unlikely") // keeps the reads
 	}
 }

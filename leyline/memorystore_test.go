@@ -33,7 +33,7 @@ func claimAt(s leyline.ReplayStore, nonce, holder string, arrival time.Time, age
 		issued.Add(leyline.DefaultWindow+leyline.DefaultClockSkew))
 }
 
-func metric(t *testing.T, source interface {
+func metric(t testing.TB, source interface {
 	AppendMetrics([]leyline.Metric) []leyline.Metric
 }, name string) float64 {
 	t.Helper()
