@@ -1,11 +1,13 @@
 package oona
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -51,6 +53,8 @@ func standalone(raw string) (connector, error) {
 		connect: func(pool int) redis.UniversalClient {
 			o := *opt
 			o.MaxRetries, o.PoolSize = noRetries, pool
+			o.ContextTimeoutEnabled, o.DialerRetries = true, 1
+			o.DialTimeout = cmp.Or(o.DialTimeout, dialTimeout)
 			return redis.NewClient(&o)
 		},
 	}, nil
@@ -113,6 +117,8 @@ func sentinel(useTLS bool, rest string) (connector, error) {
 		connect: func(pool int) redis.UniversalClient {
 			o := *opt
 			o.MaxRetries, o.PoolSize = noRetries, pool
+			o.ContextTimeoutEnabled, o.DialerRetries = true, 1
+			o.DialTimeout = cmp.Or(o.DialTimeout, dialTimeout)
 			return redis.NewFailoverClient(&o)
 		},
 	}, nil
@@ -137,6 +143,8 @@ func cluster(useTLS bool, rest string) (connector, error) {
 		connect: func(pool int) redis.UniversalClient {
 			o := *opt
 			o.PoolSize = pool
+			o.ContextTimeoutEnabled, o.DialerRetries = true, 1
+			o.DialTimeout = cmp.Or(o.DialTimeout, dialTimeout)
 			return redis.NewClusterClient(&o)
 		},
 	}, nil
@@ -153,6 +161,7 @@ func connectorOf(rdb redis.UniversalClient) (connector, error) {
 		return connector{address: opt.Addr, connect: func(pool int) redis.UniversalClient {
 			o := opt
 			o.MaxRetries, o.PoolSize = noRetries, pool
+			o.ContextTimeoutEnabled = true
 			o.TLSConfig = cloneTLS(opt.TLSConfig)
 			return redis.NewClient(&o)
 		}}, nil
@@ -161,6 +170,7 @@ func connectorOf(rdb redis.UniversalClient) (connector, error) {
 		return connector{address: strings.Join(opt.Addrs, ","), cluster: true, connect: func(pool int) redis.UniversalClient {
 			o := opt
 			o.PoolSize = pool
+			o.ContextTimeoutEnabled = true
 			o.TLSConfig = cloneTLS(opt.TLSConfig)
 			return redis.NewClusterClient(&o)
 		}}, nil
@@ -175,5 +185,9 @@ func cloneTLS(c *tls.Config) *tls.Config {
 	return c.Clone()
 }
 
-// noRetries keeps go-redis from repeating a command whose reply was lost.
-const noRetries = -1
+const (
+	// noRetries keeps go-redis from repeating a command whose reply was lost.
+	noRetries = -1
+	// dialTimeout, with one try per dial, leaves the patience to us.
+	dialTimeout = 2 * time.Second
+)

@@ -1,14 +1,16 @@
--- Claims a nonce. KEYS: its own bucket, then its neighbours. ARGV: nonce,
--- holder, when the bucket expires (Unix ms). Returns 1 fresh, 2 resumed,
--- 0 replayed. An empty holder never resumes.
-for i = 1, #KEYS do
-  local holder = redis.call('HGET', KEYS[i], ARGV[1])
-  if holder then
-    return holder == ARGV[2] and holder ~= '' and 2 or 0
+-- Claims the nonces of a batch for their entries, before they are handled.
+-- Follows nonces.lua. ARGV: for each entry its id, nonce-index, bucket and
+-- holder. Returns one letter per entry: 1 claimed, by this or an earlier call,
+-- d r s as in nonces.lua.
+local codes = {}
+while at <= #ARGV do
+  local i, bucket, holder = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), ARGV[at + 3]
+  local code = judge(ARGV[at], i, bucket, holder)
+  if code == '1' and i > 0 and not holders[i] then
+    holders[i] = holder
+    redis.call('HSET', KEYS[2 + bucket], ARGV[2 + nbuckets + i], holder)
   end
+  codes[#codes + 1] = code
+  at = at + 4
 end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
-if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[3]) - redis.call('TIME')[1] * 1000 then
-  redis.call('PEXPIREAT', KEYS[1], ARGV[3])
-end
-return 1
+return table.concat(codes)

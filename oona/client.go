@@ -24,6 +24,8 @@ type Client struct {
 	keys  keyspace
 	log   *slog.Logger
 	stats stats
+
+	consumers consumers
 }
 
 // poolSize is the number of connections of a client of ours. Commands are few
@@ -134,7 +136,3 @@ func (c *Client) Close() error {
 	}
 	return nil
 }
-
-// reader returns a client of its own for a blocking read. A blocked read
-// ignores its context, and closing the client is what ends it.
-func (c *Client) reader() redis.UniversalClient { return c.conn.connect(1) }

@@ -13,90 +13,99 @@ import (
 //go:embed commit.lua
 var commitSource string
 
-var commitScript = redis.NewScript(commitSource)
+var commitScript = redis.NewScript(noncesSource + commitSource)
 
 // commitArgs builds the keys and arguments of one commit. It is reused from
 // batch to batch and keeps its memory.
 type commitArgs struct {
-	keys    []string
-	args    []any
-	buckets map[int64]int  // bucket number → 1-based position
+	nonceArgs
 	streams map[string]int // answer stream → 1-based position
-	nonces  map[string]int // scoped nonce → 1-based position
-	order   []int64
+	order   []int          // the batch's indexes in the order of the script's reply
 }
 
-// build lays out a batch for the script; see commit.lua for the form.
-func (a *commitArgs) build(k keyspace, sub *Subscription, consumer string, dead string, batch []outcome) {
+// maxCommitBytes bounds what one commit carries, unless one entry is larger.
+const maxCommitBytes = 8 << 20
+
+// fit returns how much of a batch goes into one commit.
+func (a *commitArgs) fit(k keyspace, batch []outcome) int {
 	a.reset()
-	a.collect(k, batch)
-	a.keys = append(a.keys[:0], sub.Stream, k.failures(sub.Stream, sub.Group), k.marks(sub.Group), dead)
-	for _, b := range a.order {
-		a.keys = append(a.keys, k.nonces(sub.Group, b))
-	}
-	first := len(a.keys)
-	a.args = append(a.args[:0], sub.Group, consumer, len(a.order), len(a.nonces))
-	a.args = append(a.args, make([]any, len(a.nonces))...)
-	for nonce, i := range a.nonces {
-		a.args[3+i] = nonce
-	}
-	for i := range batch {
-		a.entry(k, sub, first, &batch[i])
-	}
-}
-
-func (a *commitArgs) reset() {
-	if a.buckets == nil {
-		a.buckets, a.streams, a.nonces = make(map[int64]int), make(map[string]int), make(map[string]int)
-	}
-	clear(a.buckets)
-	clear(a.streams)
-	clear(a.nonces)
-	clear(a.args)
-	a.order = a.order[:0]
-}
-
-// collect numbers the nonces of a batch and the buckets in which they, or the
-// same nonce under another issue time, can be.
-func (a *commitArgs) collect(k keyspace, batch []outcome) {
+	size := 0
 	for i := range batch {
 		o := &batch[i]
-		if o.verb != finish || o.d.nonce == "" {
-			continue
+		size += o.size()
+		if i == maxBatch || i > 0 && size > maxCommitBytes || !a.collect(k, o.nonce(), o.d.issuedAtMs()) {
+			return i
 		}
-		if _, ok := a.nonces[o.d.nonce]; !ok {
-			a.nonces[o.d.nonce] = len(a.nonces) + 1
+	}
+	return len(batch)
+}
+
+// size is about how many bytes the outcome adds to a commit.
+func (o *outcome) size() int {
+	n := 0
+	for i := range o.answers {
+		n += len(o.answers[i].payload)
+	}
+	if o.verb == bury {
+		n += len(o.d.raw.payload)
+	}
+	return n
+}
+
+// build lays out a batch that fits for the script; see commit.lua for the form.
+func (a *commitArgs) build(k keyspace, sub *Subscription, consumer, dead string, batch []outcome) {
+	a.fit(k, batch)
+	if a.streams == nil {
+		a.streams = make(map[string]int)
+	}
+	clear(a.streams)
+	a.order = a.order[:0]
+	a.begin(k, sub.Group, sub.Stream)
+	a.keys = append(a.keys, k.failures(sub.Stream, sub.Group), dead)
+	a.args = append(a.args, sub.Group, consumer, 0)
+	ndone := len(a.args) - 1
+	first := len(a.keys)
+	for i := range batch {
+		if o := &batch[i]; o.verb == finish && o.d.nonce != "" {
+			a.order = append(a.order, i)
+			a.args = append(a.args, o.d.text)
+			a.holder(k, o)
+			a.answers(first, o)
 		}
-		own := k.bucket(o.d.issuedAtMs())
-		for b := own - neighbours; b <= own+neighbours; b++ {
-			if _, ok := a.buckets[b]; !ok {
-				a.order = append(a.order, b)
-				a.buckets[b] = len(a.order)
-			}
+	}
+	a.args[ndone] = len(a.order)
+	for i := range batch {
+		if o := &batch[i]; o.verb != finish || o.d.nonce == "" {
+			a.order = append(a.order, i)
+			a.other(k, sub, consumer, first, o)
 		}
 	}
 }
 
-func (a *commitArgs) entry(k keyspace, sub *Subscription, first int, o *outcome) {
+func (a *commitArgs) other(k keyspace, sub *Subscription, consumer string, first int, o *outcome) {
 	switch o.verb {
+	case finish:
+		a.args = append(a.args, "d", o.d.text)
+		a.answers(first, o)
 	case acknowledge:
 		a.args = append(a.args, "a", o.d.text)
+		a.holder(k, o)
+	case bury:
+		a.args = append(a.args, "x", o.d.text)
+		a.holder(k, o)
+		a.letter(sub, consumer, o)
 	case keep:
 		a.args = append(a.args, "f", o.d.text, o.d.failed.record())
-	case bury:
-		a.bury(sub, o)
-	case finish:
-		a.finish(k, first, o)
 	}
 }
 
-func (a *commitArgs) finish(k keyspace, first int, o *outcome) {
-	nonce, bucket := 0, 0
-	if o.d.nonce != "" {
-		nonce = a.nonces[o.d.nonce]
-		bucket = a.buckets[k.bucket(o.d.issuedAtMs())]
-	}
-	a.args = append(a.args, "d", o.d.text, nonce, bucket, o.d.holder, len(o.answers))
+func (a *commitArgs) holder(k keyspace, o *outcome) {
+	index, bucket := a.place(k, o.nonce(), o.d.issuedAtMs())
+	a.args = append(a.args, index, bucket, o.d.holder)
+}
+
+func (a *commitArgs) answers(first int, o *outcome) {
+	a.args = append(a.args, len(o.answers))
 	for i := range o.answers {
 		s := &o.answers[i]
 		pos, ok := a.streams[s.stream]
@@ -109,37 +118,46 @@ func (a *commitArgs) finish(k keyspace, first int, o *outcome) {
 	}
 }
 
-func (a *commitArgs) bury(sub *Subscription, o *outcome) {
+// letter writes the fields of a dead letter; the script adds the deliveries.
+func (a *commitArgs) letter(sub *Subscription, consumer string, o *outcome) {
 	d := o.d
-	fields := []any{
+	fields := [...]any{
 		fieldPayload, d.raw.payload,
 		fieldSignature, d.raw.signature,
 		deadReason, string(o.reason),
 		deadError, d.failed.err,
 		deadAttempts, d.failed.attempts,
 		deadStream, sub.Stream,
+		deadGroup, sub.Group,
 		deadEntryID, d.text,
 		deadFirstFailed, d.failed.firstMs,
 		deadLastFailed, d.failed.lastMs,
-		deadConsumer, a.args[1],
+		deadConsumer, consumer,
 	}
-	a.args = append(a.args, "x", d.text, len(fields)/2)
-	a.args = append(a.args, fields...)
+	a.args = append(a.args, len(fields)/2)
+	a.args = append(a.args, fields[:]...)
 }
 
-// commit runs the script for a batch. It repeats the call while Redis is away,
-// which is safe: what took effect is no longer pending, and is skipped.
-func (c *consumer) commit(ctx context.Context, batch []outcome) (codes string, err error) {
-	c.args.build(c.client.keys, &c.sub, c.client.cfg.Consumer, c.client.cfg.Streams.DeadLetter, batch)
-	reply, err := commitScript.Run(ctx, c.client.rdb, c.args.keys, c.args.args...).Slice()
+// commit runs the script for a batch that fits and returns a code for each of
+// it. It may be repeated: what took effect is settled, and is skipped.
+func (c *consumer) commit(ctx context.Context, a *commitArgs, batch []outcome) (codes []byte, err error) {
+	a.build(c.client.keys, &c.sub, c.client.cfg.Consumer, c.client.cfg.Streams.DeadLetter, batch)
+	reply, err := commitScript.Run(ctx, c.client.rdb, a.keys, a.args...).Slice()
 	if err != nil {
-		return "", fmt.Errorf("oona: commit on %s: %w", c.sub.Stream, err)
+		return nil, fmt.Errorf("oona: commit on %s: %w", c.sub.Stream, err)
 	}
-	codes, err = c.readReply(reply)
-	if err == nil && len(codes) != len(batch) {
-		err = fmt.Errorf("oona: commit on %s answered for %d of %d entries", c.sub.Stream, len(codes), len(batch))
+	inOrder, err := c.readReply(reply)
+	if err == nil && len(inOrder) != len(batch) {
+		err = fmt.Errorf("oona: commit on %s answered for %d of %d entries", c.sub.Stream, len(inOrder), len(batch))
 	}
-	return codes, err
+	if err != nil {
+		return nil, err
+	}
+	codes = make([]byte, len(batch))
+	for i, at := range a.order {
+		codes[at] = inOrder[i]
+	}
+	return codes, nil
 }
 
 func (c *consumer) readReply(reply []any) (string, error) {

@@ -126,7 +126,7 @@ func TestFailedAttemptsAreRetriedThenDeadLettered(t *testing.T) {
 		want := map[string]any{
 			"payload": original.Values["payload"], "signature": original.Values["signature"],
 			"reason": "attempts_exhausted", "error": "no kernel today", "attempts": "3", "deliveries": "1",
-			"stream": c.Streams().KernelRequests, "entry_id": original.ID, "consumer": "a",
+			"stream": c.Streams().KernelRequests, "group": "weatherlight", "entry_id": original.ID, "consumer": "a",
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("dead letter (-want +got):\n%s", diff)

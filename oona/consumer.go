@@ -12,12 +12,15 @@ import (
 	"github.com/sethvargo/go-retry"
 )
 
-// ErrNoConsumer is returned by Consume when Config.Consumer is empty.
-var ErrNoConsumer = errors.New("oona: Config.Consumer is missing")
-
-// errDrained is the cause of a handler's context when its consumer stopped and
-// would wait no longer.
-var errDrained = errors.New("oona: consumer stopped before the handler did")
+// Errors of Consume.
+var (
+	// ErrNoConsumer: Config.Consumer is empty.
+	ErrNoConsumer = errors.New("oona: Config.Consumer is missing")
+	// ErrConsuming: this client consumes the stream in that group already. Two
+	// consumers of one name would take each other's entries; raise
+	// Subscription.Workers instead.
+	ErrConsuming = errors.New("oona: the client consumes this stream in this group already")
+)
 
 // Consume reads a stream as a member of a group and blocks until ctx ends. While
 // Redis is away it waits, with backoff; only a subscription that cannot work is
@@ -36,26 +39,30 @@ func (c *Client) Consume(ctx context.Context, sub Subscription, h Handler) error
 		return err
 	}
 	consumer := newConsumer(c, sub, h)
+	if !c.consumers.add(consumer) {
+		return fmt.Errorf("%w: %s, %s", ErrConsuming, sub.Stream, sub.Group)
+	}
+	defer c.consumers.remove(consumer)
 	return consumer.run(ctx)
 }
 
-// consumer is one call of Consume. Entries flow reader → workers → committer;
-// the keeper brings back what waits for a retry, and keeps siblings away from
-// what is held.
+// consumer is one call of Consume. Entries flow reader → held → workers →
+// committer; the keeper brings back what waits for a retry, and keeps siblings
+// away from what is held.
 type consumer struct {
 	client  *Client
 	sub     Subscription
 	handler Handler
 	log     *slog.Logger
 
-	held     held
-	work     chan []*delivery
-	outcomes chan []outcome
-	room     chan struct{} // signalled when the reader may find room
-	wake     chan struct{} // signalled when a retry was scheduled
-	idsAhead atomic.Bool   // the stream's ids are ahead of the clock
+	held       *held
+	outcomes   chan []outcome
+	wake       chan struct{} // signalled when a retry was scheduled
+	idsAhead   atomic.Bool   // the stream's ids are ahead of the clock
+	othersLate atomic.Bool   // another stream keeps nonces from being let go
 
-	args commitArgs // the committer's
+	args    commitArgs  // the committer's
+	settled []*delivery // likewise
 }
 
 func newConsumer(c *Client, sub Subscription, h Handler) *consumer {
@@ -64,10 +71,8 @@ func newConsumer(c *Client, sub Subscription, h Handler) *consumer {
 		sub:      sub,
 		handler:  h,
 		log:      c.log.With("stream", sub.Stream, "group", sub.Group),
-		held:     newHeld(),
-		work:     make(chan []*delivery),
+		held:     newHeld(sub.Batch, sub.Workers),
 		outcomes: make(chan []outcome, sub.Workers),
-		room:     make(chan struct{}, 1),
 		wake:     make(chan struct{}, 1),
 	}
 }
@@ -75,11 +80,8 @@ func newConsumer(c *Client, sub Subscription, h Handler) *consumer {
 // run starts the parts in the order in which entries pass them and stops them in
 // the same order, so that each part outlives what feeds it.
 func (c *consumer) run(ctx context.Context) error {
-	if err := c.untilDone(ctx, "prepare", c.prepare); err != nil {
-		return nil // ctx ended first
-	}
-	if c.sub.Ready != nil {
-		c.sub.Ready()
+	if err := c.prepare(ctx); err != nil || ctx.Err() != nil {
+		return err
 	}
 	stop := context.WithoutCancel(ctx)
 	handling, cancelHandling := context.WithCancelCause(stop)
@@ -96,34 +98,51 @@ func (c *consumer) run(ctx context.Context) error {
 	committer.Go(func() { c.commitAll(committing) })
 
 	<-ctx.Done()
+	c.held.close()
 	drain := time.AfterFunc(c.sub.DrainTimeout, func() { cancelHandling(errDrained) })
 	defer drain.Stop()
-	sources.Wait()
-	close(c.work)
+	// While Redis is away the committer waits, and the workers for it.
+	bound := time.AfterFunc(c.sub.DrainTimeout+commitTimeout, cancelCommitting)
+	defer bound.Stop()
 	workers.Wait()
 	close(c.outcomes)
-	bound := time.AfterFunc(commitTimeout, cancelCommitting)
-	defer bound.Stop()
+	bound.Reset(commitTimeout)
 	committer.Wait()
-	return c.handBack(stop)
+	sources.Wait()
+	c.handBack(stop)
+	return nil
 }
 
 // commitTimeout bounds how long a stopping consumer waits for its last commits
 // and for handing back the rest, each.
 const commitTimeout = 2 * time.Second
 
+// prepare makes the group and raises the mark. What the server refuses for good,
+// because the key is no stream or we have no right to it, is an error.
 func (c *consumer) prepare(ctx context.Context) error {
-	if err := c.client.ensureGroup(ctx, c.sub.Stream, c.sub.Group); err != nil {
+	var permanent error
+	err := c.untilDone(ctx, "prepare", func(ctx context.Context) error {
+		err := c.client.ensureGroup(ctx, c.sub.Stream, c.sub.Group)
+		if err == nil {
+			err = c.raiseMark(ctx)
+		}
+		if err != nil && !transient(err) && !groupLost(err) && !noSuchKey(err) {
+			permanent = err
+			return nil
+		}
 		return err
+	})
+	if ctx.Err() != nil {
+		return nil
 	}
-	return c.raiseMark(ctx)
+	return errors.Join(permanent, err)
 }
 
 // untilDone repeats a step until it succeeds or ctx ends, with backoff. It logs
 // the first failure and the recovery, not what lies between.
 func (c *consumer) untilDone(ctx context.Context, what string, step func(context.Context) error) error {
 	failed := false
-	err := retry.Do(ctx, c.backoff(), func(ctx context.Context) error {
+	err := retry.Do(ctx, busBackoff(), func(ctx context.Context) error {
 		err := step(ctx)
 		if err == nil || ctx.Err() != nil {
 			return err
@@ -134,7 +153,7 @@ func (c *consumer) untilDone(ctx context.Context, what string, step func(context
 		}
 		c.client.stats.busErrors.Add(1)
 		if groupLost(err) {
-			return retry.RetryableError(errors.Join(err, c.client.ensureGroup(ctx, c.sub.Stream, c.sub.Group)))
+			err = errors.Join(err, c.regroup(ctx))
 		}
 		return retry.RetryableError(err)
 	})
@@ -147,8 +166,55 @@ func (c *consumer) untilDone(ctx context.Context, what string, step func(context
 	return nil
 }
 
-// backoff between tries of one Redis step: 50 ms doubling to 2 s, so that the
+// regroup makes a group that is gone anew, from the start of the stream: what
+// was finished is known by its nonce or lies below the mark.
+func (c *consumer) regroup(ctx context.Context) error {
+	c.log.ErrorContext(ctx, "the consumer group is gone and is made anew, from the start of the stream")
+	return c.client.ensureGroup(ctx, c.sub.Stream, c.sub.Group)
+}
+
+// busBackoff between tries of one Redis step: 50 ms doubling to 2 s, so that the
 // service continues soon after a failover without a hot loop before it.
-func (c *consumer) backoff() retry.Backoff {
+func busBackoff() retry.Backoff {
 	return retry.WithJitterPercent(25, retry.WithCappedDuration(2*time.Second, retry.NewExponential(50*time.Millisecond)))
+}
+
+// consumers knows what a client consumes.
+type consumers struct {
+	mu  sync.Mutex
+	all map[subscribed]*consumer
+}
+
+type subscribed struct{ stream, group string }
+
+func (s *Subscription) key() subscribed { return subscribed{s.Stream, s.Group} }
+
+func (cs *consumers) add(c *consumer) bool {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if cs.all == nil {
+		cs.all = make(map[subscribed]*consumer)
+	}
+	if cs.all[c.sub.key()] != nil {
+		return false
+	}
+	cs.all[c.sub.key()] = c
+	return true
+}
+
+func (cs *consumers) remove(c *consumer) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	delete(cs.all, c.sub.key())
+}
+
+// held sums up what all consumers hold.
+func (cs *consumers) held() (all, waiting int) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	for _, c := range cs.all {
+		a, w := c.held.size()
+		all, waiting = all+a, waiting+w
+	}
+	return all, waiting
 }

@@ -8,6 +8,7 @@ const (
 	deadAttempts    = "attempts"
 	deadDeliveries  = "deliveries"
 	deadStream      = "stream"
+	deadGroup       = "group"
 	deadEntryID     = "entry_id"
 	deadFirstFailed = "first_failed_at_ms"
 	deadLastFailed  = "last_failed_at_ms"

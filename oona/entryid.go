@@ -49,6 +49,14 @@ func (id EntryID) Compare(other EntryID) int {
 	return cmp.Or(cmp.Compare(id.Ms, other.Ms), cmp.Compare(id.Seq, other.Seq))
 }
 
+// next returns the first id after this one.
+func (id EntryID) next() EntryID {
+	if id.Seq++; id.Seq == 0 {
+		id.Ms++
+	}
+	return id
+}
+
 // Time returns the time part of the id.
 func (id EntryID) Time() time.Time { return time.UnixMilli(int64(min(id.Ms, 1<<62))) }
 

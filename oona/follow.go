@@ -111,28 +111,17 @@ type follower struct {
 const staleReader = 30 * time.Second
 
 func (r *follower) run(ctx context.Context) {
-	rdb := r.client.reader()
-	closed := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(closed)
-		_ = rdb.Close()
+	r.client.untilStopped(ctx, func(rdb redis.UniversalClient) {
+		for ctx.Err() == nil {
+			streams, err := r.read(ctx, rdb)
+			if err != nil {
+				return // ctx ended
+			}
+			for _, s := range streams {
+				r.handleAll(ctx, s.Stream, s.Messages)
+			}
+		}
 	})
-	defer func() {
-		if stop() {
-			_ = rdb.Close()
-			return
-		}
-		<-closed
-	}()
-	for ctx.Err() == nil {
-		streams, err := r.read(ctx, rdb)
-		if err != nil {
-			return // ctx ended
-		}
-		for _, s := range streams {
-			r.handleAll(ctx, s.Stream, s.Messages)
-		}
-	}
 }
 
 // read returns the next entries, after it looked for gaps where that is due.

@@ -2,7 +2,6 @@ package oona
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -118,6 +117,3 @@ func reasonOf(err error) leyline.Reason {
 	}
 	return leyline.Rejected
 }
-
-// errResults is the failure of a handler that broke its contract.
-var errResults = errors.New("oona: handler returned another number of results than messages")

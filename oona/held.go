@@ -6,78 +6,240 @@ import (
 	"time"
 )
 
-// held is what a consumer owns in memory, by entry id: queued, being handled,
-// being committed or waiting for a retry. It is safe for concurrent use.
+// held is what a consumer owns in memory, by entry id: ready to be handled,
+// being handled, being committed or waiting for a retry. It hands work to the
+// workers and room to the reader. It is safe for concurrent use.
+//
+// Everything waits on conditions, never on a mutex that somebody holds for long:
+// a handler may take its time.
 type held struct {
-	mu      sync.Mutex
-	all     map[string]*delivery
-	waiting retryHeap
+	mu   sync.Mutex
+	work sync.Cond // a worker may find something
+	free sync.Cond // the reader may find room
+
+	batch   int // most deliveries of one chunk
+	workers int
+
+	all      map[string]*delivery
+	ready    fifo
+	suspects fifo // see suspects.go
+	waiting  retryHeap
+
+	running   int  // chunks being handled
+	alone     bool // a suspect is being handled, and nothing else may
+	credit    int  // chunks that go before the next suspect
+	abandoned int  // handlers that were left behind and have not returned
+	closed    bool
 }
 
-func newHeld() held { return held{all: make(map[string]*delivery)} }
+func newHeld(batch, workers int) *held {
+	h := &held{all: make(map[string]*delivery), batch: batch, workers: workers}
+	h.work.L, h.free.L = &h.mu, &h.mu
+	return h
+}
 
-// add takes deliveries that are not held yet and returns them; an entry that
-// came twice, by a read and a reclaim, is handled once.
-func (h *held) add(ds []*delivery) []*delivery {
+// add takes deliveries that are not held yet and makes them ready; an entry
+// that came twice, by a read and a reclaim, is handled once.
+func (h *held) add(ds []*delivery) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	fresh := ds[:0]
 	for _, d := range ds {
 		if _, ok := h.all[d.text]; ok {
 			continue
 		}
 		h.all[d.text] = d
-		fresh = append(fresh, d)
-	}
-	return fresh
-}
-
-func (h *held) remove(d *delivery) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.all[d.text] == d {
-		delete(h.all, d.text)
+		h.queueLocked(d)
 	}
 }
 
-// active is the number of deliveries that are not waiting for a retry.
-func (h *held) active() int {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return len(h.all) - len(h.waiting)
+func (h *held) queueLocked(d *delivery) {
+	if d.suspect() {
+		h.suspects.push(d)
+	} else {
+		h.ready.push(d)
+	}
+	h.work.Signal()
 }
 
-// wait schedules a delivery for another try. It reports false, and lets go of
-// it, when limit deliveries are held already.
-func (h *held) wait(d *delivery, until time.Time, limit int) bool {
+// next blocks until there is work and appends it to buf: a chunk small enough
+// that all workers have something to do, or one suspect, which then is the only
+// delivery being handled until done says so. Nothing is returned once the
+// consumer stops: what was not started is handed back.
+func (h *held) next(buf []*delivery) (chunk []*delivery, alone bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	for !h.closed {
+		switch {
+		case h.alone || h.abandoned >= h.workers:
+		case h.suspects.n > 0 && (h.credit <= 0 || h.ready.n == 0):
+			if h.running > 0 {
+				break // it starts when they are done
+			}
+			if d := h.suspects.pop(); h.all[d.text] == d {
+				h.alone, h.credit = true, h.workers
+				return append(buf, d), true
+			}
+			continue
+		case h.ready.n > 0:
+			if buf = h.chunkLocked(buf); len(buf) > 0 {
+				h.running++
+				h.credit--
+				return buf, false
+			}
+			continue
+		}
+		h.work.Wait()
+	}
+	return nil, false
+}
+
+func (h *held) chunkLocked(buf []*delivery) []*delivery {
+	size := (h.ready.n + h.workers - 1) / h.workers
+	size = min(max(size, minChunk), h.batch)
+	for h.ready.n > 0 && len(buf) < size {
+		// What was lost to a sibling meanwhile is not started.
+		if d := h.ready.pop(); h.all[d.text] == d {
+			buf = append(buf, d)
+		}
+	}
+	return buf
+}
+
+// minChunk keeps a small batch together: below it, handing work to another
+// goroutine costs more than doing it.
+const minChunk = 16
+
+// done ends what next began.
+func (h *held) done(alone bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if alone {
+		h.alone = false
+	} else {
+		h.running--
+	}
+	if alone || h.suspects.n > 0 {
+		h.work.Broadcast()
+	}
+}
+
+// abandon notes a handler that was left behind. With as many as there are
+// workers, no more work is handed out until one returns.
+func (h *held) abandon() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.abandoned++
+}
+
+// returned notes that an abandoned handler came back.
+func (h *held) returned() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.abandoned--
+	h.work.Broadcast()
+}
+
+// stalled reports whether every worker has left a handler behind.
+func (h *held) stalled() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.abandoned >= h.workers
+}
+
+// release lets go of deliveries and makes room.
+func (h *held) release(ds ...*delivery) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, d := range ds {
+		h.forgetLocked(d)
+	}
+	h.free.Signal()
+}
+
+func (h *held) forgetLocked(d *delivery) {
 	if h.all[d.text] != d {
-		return true // taken over meanwhile
+		return
+	}
+	delete(h.all, d.text)
+	if d.inHeap {
+		heap.Remove(&h.waiting, d.heapIndex)
+	}
+}
+
+// retry schedules a delivery for another try. It reports false, and lets go of
+// it, when limit deliveries are held already.
+func (h *held) retry(d *delivery, at time.Time, limit int) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	defer h.free.Signal()
+	if h.all[d.text] != d {
+		return true // lost to a sibling meanwhile
 	}
 	if len(h.all) > limit {
 		delete(h.all, d.text)
 		return false
 	}
-	heap.Push(&h.waiting, retryAt{d, until})
+	d.retryAt = at
+	heap.Push(&h.waiting, d)
 	return true
 }
 
-// due returns up to n deliveries whose time has come, and when the next one's
-// will; zero when none waits.
-func (h *held) due(now time.Time, n int) (ready []*delivery, next time.Time) {
+// requeue makes ready what is due, and returns when the next will be; zero when
+// none waits.
+func (h *held) requeue(now time.Time) (next time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for len(h.waiting) > 0 {
-		if first := h.waiting[0]; first.at.After(now) || len(ready) == n {
-			return ready, first.at
+		if first := h.waiting[0]; first.retryAt.After(now) {
+			return first.retryAt
 		}
-		d := heap.Pop(&h.waiting).(retryAt).d
-		if h.all[d.text] == d {
-			ready = append(ready, d)
+		h.queueLocked(heap.Pop(&h.waiting).(*delivery))
+	}
+	return time.Time{}
+}
+
+// awaitRoom blocks until fewer than limit deliveries are active, and returns how
+// many may come, at most a batch; 0 once the consumer stops.
+func (h *held) awaitRoom(limit int) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for !h.closed {
+		if n := limit - h.activeLocked(); n > 0 {
+			return min(n, h.batch)
+		}
+		h.free.Wait()
+	}
+	return 0
+}
+
+// room is awaitRoom without waiting.
+func (h *held) room(limit int) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return max(0, min(limit-h.activeLocked(), h.batch))
+}
+
+// activeLocked is the number of deliveries that are not waiting for a retry.
+func (h *held) activeLocked() int { return len(h.all) - len(h.waiting) }
+
+// size is the number of deliveries held, and of those waiting for a retry.
+func (h *held) size() (all, waiting int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.all), len(h.waiting)
+}
+
+// strangers returns the ids that are not held.
+func (h *held) strangers(ids []string) []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var unknown []string
+	for _, id := range ids {
+		if _, ok := h.all[id]; !ok {
+			unknown = append(unknown, id)
 		}
 	}
-	return ready, time.Time{}
+	return unknown
 }
 
 // unconfirmed returns deliveries that were last known to be ours before the
@@ -95,34 +257,26 @@ func (h *held) unconfirmed(before, now time.Time) []*delivery {
 	return old
 }
 
-// replace puts copies in the place of deliveries with the same ids.
-func (h *held) replace(ds []*delivery) {
+// replace puts a copy in the place of each delivery and returns the copies.
+func (h *held) replace(ds []*delivery) []*delivery {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, d := range ds {
-		if _, ok := h.all[d.text]; ok {
-			h.all[d.text] = d
+	fresh := make([]*delivery, len(ds))
+	for i, d := range ds {
+		copied := *d
+		fresh[i] = &copied
+		if h.all[d.text] == d {
+			h.all[d.text] = fresh[i]
 		}
 	}
+	return fresh
 }
 
-// retryAt is a delivery and when to try it again.
-type retryAt struct {
-	d  *delivery
-	at time.Time
-}
-
-// retryHeap has the earliest first; see container/heap.
-type retryHeap []retryAt
-
-func (r retryHeap) Len() int           { return len(r) }
-func (r retryHeap) Less(i, j int) bool { return r[i].at.Before(r[j].at) }
-func (r retryHeap) Swap(i, j int)      { r[i], r[j] = r[j], r[i] }
-func (r *retryHeap) Push(x any)        { *r = append(*r, x.(retryAt)) }
-func (r *retryHeap) Pop() any {
-	old := *r
-	last := old[len(old)-1]
-	old[len(old)-1] = retryAt{}
-	*r = old[:len(old)-1]
-	return last
+// close ends all waiting, and the handing out of work.
+func (h *held) close() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.closed = true
+	h.work.Broadcast()
+	h.free.Broadcast()
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -16,98 +17,139 @@ var markSource string
 
 var markScript = redis.NewScript(markSource)
 
+// markInterval is how often the low-water mark rises; nonces are kept that much
+// longer than needed.
+const markInterval = 10 * time.Second
+
 // raiseMark raises the low-water mark of this stream and lets go of nonces that
 // no entry can carry any more: those issued more than the guard's retention
 // before everything that any stream of the group has not finished.
 func (c *consumer) raiseMark(ctx context.Context) error {
-	slack := c.client.cfg.Guard.ClockSkew()
-	reply, err := markScript.Run(ctx, c.client.rdb,
-		[]string{c.sub.Stream, c.client.keys.marks(c.sub.Group)},
-		c.sub.Group, slack.Milliseconds(), max(c.client.cfg.MessageTTL, slack).Milliseconds()).Slice()
+	m, err := c.raiseMarkOf(ctx, c.sub.Stream)
 	if err != nil {
-		return fmt.Errorf("oona: low-water mark of %s: %w", c.sub.Stream, err)
+		return err
 	}
-	m, err := parseMark(reply)
-	if err != nil {
-		return fmt.Errorf("oona: low-water mark of %s: %w", c.sub.Stream, err)
-	}
-	if m.ahead != c.idsAhead.Swap(m.ahead) && m.ahead {
-		c.log.ErrorContext(ctx, "the stream's ids are ahead of the clock: somebody added an entry with an id of their own; good messages pass, nonces are kept longer")
-	}
-	if m.stream != c.sub.Stream && c.client.Now().Sub(time.UnixMilli(m.least)) > c.client.cfg.MessageTTL {
-		if err := c.forgetStream(ctx, m.stream); err != nil {
+	c.reportClock(ctx, m)
+	if m.stream != c.sub.Stream && m.behind > 3*markInterval {
+		// Nobody may be consuming that stream, so its mark is for us to raise.
+		other, err := c.raiseMarkOf(ctx, m.stream)
+		switch {
+		case groupLost(err) || noSuchKey(err):
+			// Nobody will read it, and its old mark would keep every nonce.
+			return c.forgetMark(ctx, m.stream)
+		case err != nil:
 			return err
 		}
+		c.reportBehind(ctx, other)
+		m.floor = max(m.floor, other.floor)
 	}
 	return c.dropBuckets(ctx, m)
 }
 
+func (c *consumer) raiseMarkOf(ctx context.Context, stream string) (lowWater, error) {
+	guard := c.client.cfg.Guard
+	reply, err := markScript.Run(ctx, c.client.rdb,
+		[]string{stream, c.client.keys.marks(c.sub.Group)},
+		c.sub.Group, guard.ClockSkew().Milliseconds(), c.client.cfg.MessageTTL.Milliseconds(),
+		guard.Retention().Milliseconds(), c.client.keys.width.Milliseconds()).Slice()
+	if err != nil {
+		return lowWater{}, fmt.Errorf("oona: low-water mark of %s: %w", stream, err)
+	}
+	m, err := parseMark(reply)
+	if err != nil {
+		return lowWater{}, fmt.Errorf("oona: low-water mark of %s: %w", stream, err)
+	}
+	return m, nil
+}
+
 // lowWater is what the mark script returns.
 type lowWater struct {
-	least  int64 // Unix ms: nothing before this is unfinished, on any stream
-	floor  int64 // buckets below this number are gone; -1 for never set
-	stream string
-	ahead  bool // ids of this stream are ahead of the clock
+	floor   int64         // buckets below this number are not needed
+	swept   int64         // buckets below this number are gone; -1 for never set
+	stream  string        // has the least mark of all streams of the group
+	behind  time.Duration // is how far that mark is behind
+	ahead   bool          // the ids of this stream are ahead of the clock
+	putBack bool          // the clock was put back
 }
 
 func parseMark(reply []any) (m lowWater, err error) {
-	if len(reply) != 4 {
+	if len(reply) != 5 {
 		return m, fmt.Errorf("%d values in the reply", len(reply))
 	}
-	least, _ := reply[0].(string)
-	floor, _ := reply[1].(string)
+	var numbers [3]int64
+	var errs [3]error
+	for i, at := range [...]int{0, 1, 3} {
+		text, _ := reply[at].(string)
+		numbers[i], errs[i] = strconv.ParseInt(text, 10, 64)
+	}
+	m.floor, m.swept, m.behind = numbers[0], numbers[1], time.Duration(numbers[2])*time.Millisecond
 	m.stream, _ = reply[2].(string)
-	ahead, _ := reply[3].(int64)
-	m.ahead = ahead == 1
-	var errLeast, errFloor error
-	m.least, errLeast = strconv.ParseInt(least, 10, 64)
-	m.floor, errFloor = strconv.ParseInt(floor, 10, 64)
-	return m, errors.Join(errLeast, errFloor)
+	flags, _ := reply[4].(int64)
+	m.ahead, m.putBack = flags&1 != 0, flags&2 != 0
+	return m, errors.Join(errs[:]...)
 }
 
-// dropBuckets unlinks the buckets between the floor and the oldest that is still
-// needed, then raises the floor: a crash in between repeats the step.
+// reportClock says once what is wrong with the server's clock or the stream's.
+func (c *consumer) reportClock(ctx context.Context, m lowWater) {
+	if m.ahead != c.idsAhead.Swap(m.ahead) && m.ahead {
+		c.client.stats.clockAlarms.Add(1)
+		c.log.ErrorContext(ctx, "the stream's ids are ahead of the clock: somebody added an entry with an id of their own; good messages pass, nonces are kept longer")
+	}
+	if m.putBack {
+		c.client.stats.clockAlarms.Add(1)
+		c.log.ErrorContext(ctx, "the clock of redis was put back: messages issued before this moment may be refused as stale")
+	}
+}
+
+// reportBehind says once which stream keeps nonces from being let go.
+func (c *consumer) reportBehind(ctx context.Context, m lowWater) {
+	late := m.behind > c.client.cfg.MessageTTL && m.stream != c.sub.Stream
+	if late != c.othersLate.Swap(late) && late {
+		c.log.WarnContext(ctx, "a stream of the group has unfinished entries that nobody works on: nonces are kept for it", "behind", m.stream, "by", m.behind.Round(time.Second))
+	}
+}
+
+// firstSweep is how many buckets are dropped where nobody knows which were.
+const firstSweep = 1000
+
+// dropBuckets unlinks the buckets below the floor. The floor was raised first: a
+// nonce that may be gone already is refused, and a crash in between repeats the
+// step.
 func (c *consumer) dropBuckets(ctx context.Context, m lowWater) error {
 	k := c.client.keys
-	needed := k.bucket(m.least - c.client.cfg.Guard.Retention().Milliseconds())
-	if m.floor >= needed {
-		return nil
+	from := m.swept
+	if from < 0 {
+		from = m.floor - firstSweep
 	}
-	for from := m.floor; m.floor >= 0 && from < needed; from += maxBatch {
-		var keys []string
-		for b := from; b < min(from+maxBatch, needed); b++ {
-			keys = append(keys, k.nonces(c.sub.Group, b))
+	for from < m.floor {
+		to := min(from+maxBatch, m.floor)
+		drop := make([]string, 0, to-from)
+		for b := from; b < to; b++ {
+			drop = append(drop, k.nonces(c.sub.Group, b))
 		}
-		if err := c.client.rdb.Unlink(ctx, keys...).Err(); err != nil {
+		pipe := c.client.rdb.Pipeline()
+		pipe.Unlink(ctx, drop...)
+		pipe.HSet(ctx, k.marks(c.sub.Group), sweptField, to)
+		if _, err := pipe.Exec(ctx); err != nil {
 			return fmt.Errorf("oona: drop nonces of %s: %w", c.sub.Group, err)
 		}
-	}
-	if err := c.client.rdb.HSet(ctx, k.marks(c.sub.Group), "#floor", needed).Err(); err != nil {
-		return fmt.Errorf("oona: drop nonces of %s: %w", c.sub.Group, err)
+		from = to
 	}
 	return nil
 }
 
-// forgetStream takes a stream out of the marks when the group does not exist
-// there any more: nobody will read it, and its old mark would keep every nonce
-// for ever.
-func (c *consumer) forgetStream(ctx context.Context, stream string) error {
-	groups, err := c.client.rdb.XInfoGroups(ctx, stream).Result()
-	if err != nil && !noSuchKey(err) {
-		return fmt.Errorf("oona: groups of %s: %w", stream, err)
-	}
-	for _, g := range groups {
-		if g.Name == c.sub.Group {
-			c.log.WarnContext(ctx, "a stream of the group has not advanced: nonces are kept for it", "behind", stream)
-			return nil
-		}
-	}
+// sweptField stands among the marks for the first bucket that is not dropped yet.
+const sweptField = "#swept"
+
+// forgetMark takes a stream out of the marks.
+func (c *consumer) forgetMark(ctx context.Context, stream string) error {
 	if err := c.client.rdb.HDel(ctx, c.client.keys.marks(c.sub.Group), stream).Err(); err != nil {
 		return fmt.Errorf("oona: forget %s: %w", stream, err)
 	}
 	return nil
 }
 
+// noSuchKey reports whether an error reply says that a stream does not exist.
 func noSuchKey(err error) bool {
-	return errors.Is(err, redis.Nil) || err != nil && err.Error() == "ERR no such key"
+	return errors.Is(err, redis.Nil) || err != nil && strings.Contains(err.Error(), "no such key")
 }

@@ -1,15 +1,25 @@
 -- Raises the low-water mark of a stream for a group: the time before which
--- nothing is pending or unread. KEYS: stream, marks. ARGV: group, slack in ms,
--- hold in ms. An entry whose id is ahead of the clock moves the whole stream
--- ahead; its age is unknown, and the mark then stays a whole hold behind.
--- Returns the least mark of all streams of the group, the floor below which
--- buckets are gone already, and the stream of the least mark.
+-- nothing is pending or unread; and with it the floor, the number of the first
+-- bucket of nonces that somebody can still need. KEYS: stream, marks. ARGV:
+-- group, slack, hold, retention and bucket width, all in ms.
+--
+-- An entry whose id is ahead of the clock moves the whole stream ahead; its age
+-- is unknown, and the mark then stays a whole hold behind. A mark or floor that
+-- is itself ahead of the clock was made by a clock that has since been put back.
+-- The mark follows it; of the nonces below the floor nothing is known any more,
+-- so everything issued before this moment is refused from then on.
+--
+-- Returns the floor, the first bucket that was not dropped yet, the stream of the
+-- least mark, how far in ms that is behind, and 1 if the stream's ids are ahead
+-- of the clock, 2 if the clock was put back, 3 for both.
 local stream, marks, group = KEYS[1], KEYS[2], ARGV[1]
+local slack, hold, retention, width = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local last_id = '18446744073709551615-18446744073709551615'
 
--- miniredis has no last id for a stream that is still empty.
 local function ms(id) return tonumber(string.match(id, '^%d+') or '0') end
+local function number(n) return string.format('%.0f', n) end
 local function field(list, name)
   for i = 1, #list, 2 do
     if list[i] == name then return list[i + 1] end
@@ -22,23 +32,41 @@ for _, g in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
 end
 if not delivered then return redis.error_reply('NOGROUP No such consumer group') end
 
-local mark = now - tonumber(ARGV[2])
-local last = field(redis.call('XINFO', 'STREAM', stream), 'last-generated-id')
-if ms(last) > now + tonumber(ARGV[2]) then mark = now - tonumber(ARGV[3]) end
+local mark = now - slack
+local ahead = ms(field(redis.call('XINFO', 'STREAM', stream), 'last-generated-id')) > now + slack
+if ahead then mark = now - math.max(hold, slack) end
 local pending = redis.call('XPENDING', stream, group)
 if pending[2] then mark = math.min(mark, ms(pending[2])) end
-local unread = redis.call('XRANGE', stream, '(' .. delivered, '+', 'COUNT', 1)
-if unread[1] then mark = math.min(mark, ms(unread[1][1])) end
-
-local floor = tonumber(redis.call('HGET', marks, '#floor') or '-1')
-local before = tonumber(redis.call('HGET', marks, stream) or '0')
-if mark > before then redis.call('HSET', marks, stream, string.format('%.0f', mark)) end
-
-local least, of = math.max(mark, before), stream
-local all = redis.call('HGETALL', marks)
-for i = 1, #all, 2 do
-  if all[i] ~= '#floor' and tonumber(all[i + 1]) < least then
-    least, of = tonumber(all[i + 1]), all[i]
-  end
+if delivered ~= last_id then
+  local unread = redis.call('XRANGE', stream, '(' .. delivered, '+', 'COUNT', 1)
+  if unread[1] then mark = math.min(mark, ms(unread[1][1])) end
 end
-return {string.format('%.0f', least), string.format('%.0f', floor), of, ms(last) > now + tonumber(ARGV[2]) and 1 or 0}
+
+local all = redis.call('HGETALL', marks)
+local before = tonumber(field(all, stream) or '0')
+local floor = tonumber(field(all, '#floor') or '-1')
+local swept = tonumber(field(all, '#swept') or '-1')
+local put_back = before > now
+if mark > before or put_back then
+  redis.call('HSET', marks, stream, number(mark))
+else
+  mark = before
+end
+
+local least, of = mark, stream
+for i = 1, #all, 2 do
+  local at = all[i] ~= stream and string.sub(all[i], 1, 1) ~= '#' and tonumber(all[i + 1])
+  if at and at < least then least, of = at, all[i] end
+end
+
+local needed = math.floor((least - retention) / width)
+local present = math.floor(now / width)
+if floor > present + 1 then
+  put_back, needed = true, present + 1
+  redis.call('HSET', marks, '#swept', number(needed))
+  swept = needed
+elseif needed < floor then
+  needed = floor
+end
+if needed ~= floor then redis.call('HSET', marks, '#floor', number(needed)) end
+return {number(needed), number(swept), of, number(now - least), (ahead and 1 or 0) + (put_back and 2 or 0)}

@@ -53,6 +53,21 @@ func rawOf(values map[string]any) rawEntry {
 	return r
 }
 
+// rawOfList is rawOf for an entry that came out of a script: names and values in
+// turn.
+func rawOfList(fields []any) rawEntry {
+	var r rawEntry
+	for i := 0; i+1 < len(fields); i += 2 {
+		switch fields[i] {
+		case fieldPayload:
+			r.payload, r.hasPayload = fields[i+1].(string)
+		case fieldSignature:
+			r.signature, r.hasSignature = fields[i+1].(string)
+		}
+	}
+	return r
+}
+
 // Fields of an entry (contract section 1).
 const (
 	fieldPayload   = "payload"

@@ -13,14 +13,24 @@ type delivery struct {
 	text       string // the id as Redis writes it
 	nonce      string // with its kind; "" for a message without one
 	holder     string // what the nonce is bound to
+	claimed    bool   // the nonce is ours already
 	failed     failures
-	deliveries int64 // by XPENDING, where it was reclaimed
-	since      time.Time
+	deliveries int64    // by XPENDING, where it was taken over; 0 for a first reading
+	decided    *outcome // what was decided before, where only the commit is due
+
+	// The rest is guarded by the lock of held.
+	since     time.Time // when it was last known to be ours
+	behind    *delivery // the next in a fifo
+	retryAt   time.Time
+	inHeap    bool
+	heapIndex int
 }
 
-// failures is what is kept of an entry whose handler has failed.
+// failures is what is kept of an entry whose handler has failed, or that may
+// have killed a process.
 type failures struct {
-	attempts int
+	attempts int // that failed
+	starts   int // alone, that never came to an end
 	firstMs  int64
 	lastMs   int64
 	err      string
@@ -42,16 +52,17 @@ func (f *failures) note(now time.Time, err error) {
 }
 
 // record and parseFailures are the form in which failures are kept in Redis:
-// "<attempts> <first ms> <last ms> <error>".
+// "<attempts> <starts> <first ms> <last ms> <error>".
 func (f failures) record() string {
-	b := strconv.AppendInt(nil, int64(f.attempts), 10)
-	b = strconv.AppendInt(append(b, ' '), f.firstMs, 10)
-	b = strconv.AppendInt(append(b, ' '), f.lastMs, 10)
-	return string(append(append(b, ' '), f.err...))
+	var b []byte
+	for _, n := range [...]int64{int64(f.attempts), int64(f.starts), f.firstMs, f.lastMs} {
+		b = append(strconv.AppendInt(b, n, 10), ' ')
+	}
+	return string(append(b, f.err...))
 }
 
 func parseFailures(s string) (f failures) {
-	numbers := [3]int64{}
+	numbers := [4]int64{}
 	for i := range numbers {
 		end := 0
 		for end < len(s) && s[end] != ' ' {
@@ -63,7 +74,7 @@ func parseFailures(s string) (f failures) {
 		}
 		numbers[i], s = n, s[end+1:]
 	}
-	return failures{int(numbers[0]), numbers[1], numbers[2], s}
+	return failures{int(numbers[0]), int(numbers[1]), numbers[2], numbers[3], s}
 }
 
 // verb says what a commit does with an entry.
@@ -71,7 +82,7 @@ type verb uint8
 
 const (
 	acknowledge verb = iota + 1 // refused or dropped: acknowledge, count under the reason
-	finish                      // done: bind the nonce, acknowledge, answer
+	finish                      // done: acknowledge, bind the nonce, answer
 	bury                        // dead-letter
 	keep                        // failed: note the failure, stay pending
 )
@@ -85,7 +96,16 @@ type outcome struct {
 	retryIn time.Duration // of keep
 }
 
-// Codes that the commit script returns.
+// nonce is what the outcome settles for good: nothing for a failure, which is
+// tried again.
+func (o *outcome) nonce() string {
+	if o.verb == keep {
+		return ""
+	}
+	return o.d.nonce
+}
+
+// Codes that the scripts return; see commit.lua.
 const (
 	codeApplied   = '1'
 	codeNotOurs   = '0'

@@ -13,39 +13,51 @@ import (
 // to notice a dead connection and long enough to cost nothing when idle.
 const blockTime = 5 * time.Second
 
-// read feeds the workers until ctx ends. It has a connection of its own, because
-// a blocked read ignores its context: closing the connection is what ends it.
-// Entries of a reply that was lost on the way are pending under our name and
-// come back by reclaim.
-func (c *consumer) read(ctx context.Context) {
-	rdb := c.client.reader()
+// untilStopped gives read a connection of its own, because a blocked read
+// ignores its context: closing the connection when ctx ends is what ends it.
+func (c *Client) untilStopped(ctx context.Context, read func(redis.UniversalClient)) {
+	rdb := c.conn.connect(1)
 	closed := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(closed)
-		_ = rdb.Close()
+		_ = rdb.Close() // what it was reading is not ours yet
 	})
-	defer func() {
-		if stop() {
-			_ = rdb.Close()
-			return
-		}
-		<-closed
-	}()
-	for ctx.Err() == nil {
-		n, ok := c.awaitRoom(ctx)
-		if !ok {
-			return
-		}
-		var entries []redis.XMessage
-		err := c.untilDone(ctx, "read", func(ctx context.Context) (err error) {
-			entries, err = c.readBatch(ctx, rdb, n)
-			return err
-		})
-		if err != nil {
-			return // ctx ended
-		}
-		c.dispatch(ctx, entries, nil)
+	read(rdb)
+	if stop() {
+		_ = rdb.Close()
+		return
 	}
+	<-closed
+}
+
+// read feeds the workers until ctx ends. Entries of a reply that was lost on the
+// way are pending under our name: it looks for such at the start, for those of a
+// former call, and after every error.
+func (c *consumer) read(ctx context.Context) {
+	c.client.untilStopped(ctx, func(rdb redis.UniversalClient) {
+		adopted := false
+		for {
+			n := c.held.awaitRoom(2 * c.sub.Batch)
+			if n == 0 {
+				return
+			}
+			var entries []redis.XMessage
+			err := c.untilDone(ctx, "read", func(ctx context.Context) (err error) {
+				if !adopted {
+					err = c.adopt(ctx)
+				}
+				if err == nil {
+					entries, err = c.readBatch(ctx, rdb, n)
+				}
+				adopted = err == nil
+				return err
+			})
+			if err != nil {
+				return // ctx ended
+			}
+			c.receive(entries)
+		}
+	})
 }
 
 func (c *consumer) readBatch(ctx context.Context, rdb redis.UniversalClient, n int) ([]redis.XMessage, error) {
@@ -65,30 +77,8 @@ func (c *consumer) readBatch(ctx context.Context, rdb redis.UniversalClient, n i
 	return streams[0].Messages, nil
 }
 
-// awaitRoom returns how many entries the workers will take soon: a batch that
-// runs and one that waits. More would only be held back from siblings.
-func (c *consumer) awaitRoom(ctx context.Context) (int, bool) {
-	for {
-		if room := 2*c.sub.Batch - c.held.active(); room > 0 {
-			return min(room, c.sub.Batch), ctx.Err() == nil
-		}
-		select {
-		case <-ctx.Done():
-			return 0, false
-		case <-c.room:
-		}
-	}
-}
-
-// release lets go of a delivery and wakes the reader.
-func (c *consumer) release(d *delivery) {
-	c.held.remove(d)
-	signal(c.room)
-}
-
-// dispatch hands entries to the workers, in chunks small enough that all of
-// them have something to do. What the stop prevents stays pending.
-func (c *consumer) dispatch(ctx context.Context, entries []redis.XMessage, known map[string]history) {
+// receive makes what was read ready to be handled.
+func (c *consumer) receive(entries []redis.XMessage) {
 	if len(entries) == 0 {
 		return
 	}
@@ -99,26 +89,8 @@ func (c *consumer) dispatch(ctx context.Context, entries []redis.XMessage, known
 		d := &block[i]
 		d.Stream, d.text, d.since = c.sub.Stream, entries[i].ID, now
 		d.raw = rawOf(entries[i].Values)
-		d.failed, d.deliveries = known[d.text].failed, known[d.text].deliveries
 		ds[i] = d
 	}
 	c.client.stats.readTotal.Add(int64(len(entries)))
-	c.queue(ctx, c.held.add(ds))
+	c.held.add(ds)
 }
-
-func (c *consumer) queue(ctx context.Context, ds []*delivery) {
-	size := (len(ds) + c.sub.Workers - 1) / c.sub.Workers
-	size = min(max(size, minChunk), max(len(ds), 1))
-	for start := 0; start < len(ds); start += size {
-		chunk := ds[start:min(start+size, len(ds))]
-		select {
-		case c.work <- chunk:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-// minChunk keeps a small batch together: below it, handing work to another
-// goroutine costs more than doing it.
-const minChunk = 16

@@ -11,18 +11,20 @@ import (
 	"github.com/esper-lite/esper/leyline"
 )
 
-//go:embed claim.lua
-var claimSource string
+//go:embed bindnonce.lua
+var bindNonceSource string
 
-var claimScript = redis.NewScript(claimSource)
+var bindNonceScript = redis.NewScript(bindNonceSource)
 
 // ReplayStore keeps nonces in Redis, shared by every process that uses the same
 // scope, over restarts. It is for handlers that follow a stream and act: of all
 // replicas, one claims. Consumers of a group need none, since their commit binds
 // the nonce. It implements [leyline.ReplayStore] and is safe for concurrent use.
 //
-// Nonces live in buckets by issue time, which Redis expires when no message of
-// theirs can be fresh any more; they take at most 120 bytes each.
+// A nonce is remembered for Config.MessageTTL longer than it is asked to be. A
+// claim that comes later than that, from a reader that far behind, is refused as
+// [leyline.Stale]: nobody can tell any more who had it. Nonces live in buckets by
+// issue time, which Redis expires; they take at most 120 bytes each.
 type ReplayStore struct {
 	client *Client
 	scope  string
@@ -34,8 +36,7 @@ func (c *Client) ReplayStore(scope string) *ReplayStore { return &ReplayStore{c,
 // Claim binds the nonce to its holder; see [leyline.ReplayStore]. One round trip.
 func (s *ReplayStore) Claim(ctx context.Context, c leyline.Claim, until time.Time) (leyline.Verdict, error) {
 	k := s.client.keys
-	issued := c.IssuedAt.UnixMilli()
-	own := k.bucket(issued)
+	own := k.bucket(c.IssuedAt.UnixMilli())
 	keys := make([]string, 0, 2*neighbours+1)
 	keys = append(keys, k.claims(s.scope, own))
 	for b := own - neighbours; b <= own+neighbours; b++ {
@@ -44,8 +45,8 @@ func (s *ReplayStore) Claim(ctx context.Context, c leyline.Claim, until time.Tim
 		}
 	}
 	// Everything in a bucket expires together, so it lives for its last nonce.
-	expire := until.Add(k.width + s.client.cfg.Guard.ClockSkew()).UnixMilli()
-	verdict, err := claimScript.Run(ctx, s.client.rdb, keys, shorten(c.Nonce), c.Holder, expire).Int()
+	hold := s.client.cfg.MessageTTL + k.width + s.client.cfg.Guard.ClockSkew()
+	verdict, err := bindNonceScript.Run(ctx, s.client.rdb, keys, shorten(c.Nonce), c.Holder, until.UnixMilli(), hold.Milliseconds()).Int()
 	switch {
 	case err != nil:
 		return 0, fmt.Errorf("oona: claim: %w: %w", leyline.ErrStoreUnavailable, err)
@@ -53,6 +54,8 @@ func (s *ReplayStore) Claim(ctx context.Context, c leyline.Claim, until time.Tim
 		return leyline.Fresh, nil
 	case verdict == 2:
 		return leyline.Resumed, nil
+	case verdict < 0:
+		return 0, leyline.Stale
 	}
 	return 0, leyline.Replayed
 }

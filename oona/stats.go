@@ -27,6 +27,7 @@ type stats struct {
 	handlerFailures   atomic.Int64
 	handlersAbandoned atomic.Int64
 	busErrors         atomic.Int64
+	clockAlarms       atomic.Int64
 
 	refusals leyline.Refusals
 }

@@ -1,7 +1,6 @@
 package oona
 
 import (
-	"context"
 	"errors"
 	"math/rand/v2"
 	"time"
@@ -11,23 +10,31 @@ import (
 	"github.com/esper-lite/esper/leyline"
 )
 
-// outcomesOf turns a handler's results into what is committed. Deliveries that
-// ask for another try without charge go straight to the retry queue.
-func (c *consumer) outcomesOf(ctx context.Context, ds []*delivery, results []Result) []outcome {
-	cause := context.Cause(ctx)
-	switch {
-	case errors.Is(cause, errOverran):
-		results = sameResult(len(ds), errOverran)
-	case results == nil:
-		return nil // stopping: not done, and handed back
+// outcomesOf turns a handler's results into what is committed. Left out are
+// deliveries that ask for another try without charge, which wait for it, and
+// those that failed because the consumer stops, which are handed back.
+func (c *consumer) outcomesOf(ds []*delivery, results []Result, stopping bool) []outcome {
+	if results == nil {
+		results = sameResult(len(ds), errExited)
 	}
 	outcomes := make([]outcome, 0, len(ds))
 	for i, d := range ds {
+		if stopping && failed(results[i].Err) {
+			continue
+		}
 		if o, ok := c.outcomeOf(d, results[i]); ok {
 			outcomes = append(outcomes, o)
 		}
 	}
 	return outcomes
+}
+
+// failed reports whether err is a failed attempt, and no choice of the handler's.
+func failed(err error) bool {
+	_, again := errors.AsType[*retryError](err)
+	_, drop := errors.AsType[*dropError](err)
+	_, dead := errors.AsType[*deadLetterError](err)
+	return err != nil && !again && !drop && !dead
 }
 
 func (c *consumer) outcomeOf(d *delivery, r Result) (outcome, bool) {
@@ -80,12 +87,12 @@ func (c *consumer) answer(d *delivery, msgs []proto.Message) outcome {
 
 // postpone keeps a delivery for another try.
 func (c *consumer) postpone(d *delivery, in time.Duration) {
-	if !c.held.wait(d, time.Now().Add(in), c.sub.MaxHeld) {
-		c.client.stats.retriesReleased.Add(1)
-	}
 	c.client.stats.retryTotal.Add(1)
+	if !c.held.retry(d, time.Now().Add(in), c.sub.MaxHeld) {
+		c.client.stats.retriesReleased.Add(1)
+		return
+	}
 	signal(c.wake)
-	signal(c.room)
 }
 
 // retryDelay is the backoff after the n-th failure: base doubling up to most,
