@@ -17,11 +17,7 @@ import (
 func newLogger(w io.Writer, format logFormat, level slog.Leveler) *slog.Logger {
 	terminal := isTerminal(w)
 	if format == "text" || format == "auto" && terminal {
-		return slog.New(tint.NewHandler(w, &tint.Options{
-			Level:      level,
-			TimeFormat: time.TimeOnly,
-			NoColor:    !terminal,
-		}))
+		return slog.New(tint.NewTextHandler(w, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: !terminal}))
 	}
 	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level}))
 }

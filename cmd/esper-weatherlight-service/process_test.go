@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -141,9 +142,7 @@ func runProgram(t *testing.T, dir string, env map[string]string, args ...string)
 // with returns env with further pairs.
 func with(env map[string]string, pairs ...string) map[string]string {
 	merged := make(map[string]string, len(env)+len(pairs)/2)
-	for k, v := range env {
-		merged[k] = v
-	}
+	maps.Copy(merged, env)
 	for i := 0; i < len(pairs); i += 2 {
 		merged[pairs[i]] = pairs[i+1]
 	}
