@@ -160,3 +160,23 @@ func TestSignCommandReplacesSignature(t *testing.T) {
 		t.Errorf("command without annotations: %v, %v", err, empty.Annotations)
 	}
 }
+
+// Both signatures use one secret, as the contract has it, so the signed bytes of
+// a command open as an envelope (see the threat model). Strict mode refuses it.
+func TestCommandAsEnvelope(t *testing.T) {
+	keys := newKeyring(t, goldenSecret)
+	codec := newCodec(t, leyline.CodecConfig{Keys: keys})
+	for _, v := range readVectors[messageVectors](t, "messages.json").SignedCommands {
+		env, err := codec.Open(v.Signed, []byte(v.Signature))
+		if err != nil {
+			continue
+		}
+		guard := newGuard(t, leyline.GuardConfig{Mode: leyline.Strict})
+		if err := guard.Admissible(env, leyline.Identity{}, "oona.normal", epoch.UnixMilli()); err == nil {
+			t.Errorf("%s passes as an envelope of type %v", v.Of, env.Type)
+		}
+		if msg, err := leyline.Decode(env); err == nil {
+			t.Errorf("%s passes as %T", v.Of, msg)
+		}
+	}
+}
