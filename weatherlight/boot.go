@@ -130,7 +130,7 @@ func (s *Supervisor) failBootLocked(w *Handle) {
 	now := time.Now()
 	s.failLocked(&BootError{
 		Workers: []WorkerStatus{w.status(s.since(now))},
-		After:   s.since(now) - time.Duration(s.figures.startedAt.Load()),
+		After:   now.Sub(*s.figures.started.Load()),
 	})
 }
 

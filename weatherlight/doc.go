@@ -25,5 +25,14 @@
 //     that its error names.
 //
 // Supervisors nest: one is a [Worker] of another, and snapshots, events and stop
-// reports cover the tree.
+// reports cover the tree. Who wants to know more subscribes: [LogEvents] writes
+// events to a log, a [Reporter] sends telemetry.
+//
+// # Reporter
+//
+// A [Reporter] publishes telemetry packets, through a small interface: health,
+// figures of every [Source], the last failure and emergency signals of its own,
+// and the packets that other subsystems hand over. Nothing that it is told waits
+// for it: what cannot be published is kept, in queues of bounded length whose
+// oldest packet is dropped, and counted, for one too many.
 package weatherlight

@@ -127,6 +127,7 @@ type broadcast struct {
 	dropped   atomic.Uint64
 	mu        sync.Mutex // after all others
 	subs      map[*subscription]struct{}
+	wakes     map[chan struct{}]struct{}
 }
 
 type subscription struct {
@@ -157,6 +158,25 @@ func (b *broadcast) unsubscribe(sub *subscription) {
 	close(sub.c)
 }
 
+// subscribeWake returns a channel that holds a token whenever something has
+// happened since the last one was taken, and a function that ends that.
+func (b *broadcast) subscribeWake() (<-chan struct{}, func()) {
+	wake := make(chan struct{}, 1)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.wakes == nil {
+		b.wakes = make(map[chan struct{}]struct{})
+	}
+	b.wakes[wake] = struct{}{}
+	b.listeners.Add(1)
+	return wake, func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		delete(b.wakes, wake)
+		b.listeners.Add(-1)
+	}
+}
+
 func (b *broadcast) publish(e Event) {
 	if b.listeners.Load() == 0 {
 		return
@@ -171,6 +191,12 @@ func (b *broadcast) publish(e Event) {
 		default:
 			sub.missed++
 			b.dropped.Add(1)
+		}
+	}
+	for wake := range b.wakes {
+		select {
+		case wake <- struct{}{}:
+		default:
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package weatherlight
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"sync"
@@ -76,4 +77,19 @@ func (s *Supervisor) rename(prefix string) error {
 		}
 	}
 	return nil
+}
+
+// supervisedBy is the key of the context value by which a worker knows the
+// supervisor that runs it.
+type supervisedBy struct{}
+
+// supervises reports whether ctx is that of a worker of s or below it.
+func (s *Supervisor) supervises(ctx context.Context) bool {
+	by, _ := ctx.Value(supervisedBy{}).(*Supervisor)
+	for ; by != nil; by = by.parent.Load() {
+		if by == s {
+			return true
+		}
+	}
+	return false
 }

@@ -56,9 +56,9 @@ func (s *Supervisor) start(ctx context.Context) error {
 		return err
 	}
 	s.running = true
-	s.base = context.WithoutCancel(ctx)
+	s.base = context.WithValue(context.WithoutCancel(ctx), supervisedBy{}, s)
 	s.fatal, s.round, s.plan, s.pending = nil, nil, nil, 0
-	s.figures.startedAt.Store(int64(s.since(time.Now())) + 1)
+	s.figures.started.Store(new(time.Now()))
 	for w := range s.workers.all() {
 		w.restLocked()
 		w.pending = true
@@ -83,7 +83,7 @@ func (s *Supervisor) finish() {
 	}
 	s.running, s.base = false, nil
 	s.round, s.plan = nil, nil
-	s.figures.startedAt.Store(0)
+	s.figures.started.Store(nil)
 }
 
 // keepUp returns nil when ctx ends, and an error when it cannot go on. Workers

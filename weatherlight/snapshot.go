@@ -62,8 +62,8 @@ type WorkerStatus struct {
 func (s *Supervisor) Snapshot() Snapshot {
 	var snap Snapshot
 	s.addTo(&snap)
-	if at := s.figures.startedAt.Load(); at != 0 {
-		snap.Started = s.epoch.Add(time.Duration(at))
+	if at := s.figures.started.Load(); at != nil {
+		snap.Started = *at
 	}
 	return snap
 }
@@ -128,7 +128,7 @@ type figures struct {
 	restarts    atomic.Uint64
 	failures    atomic.Uint64
 	lastFailure atomic.Pointer[Failure]
-	startedAt   atomic.Int64 // as a phase counts time; zero while not running
+	started     atomic.Pointer[time.Time] // nil while not running
 }
 
 func (f *figures) failed(last *Failure) {

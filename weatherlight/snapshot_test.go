@@ -61,18 +61,21 @@ func TestSnapshotAndStatus(t *testing.T) {
 }
 
 func TestSnapshotAndAppendWorkersDoNotAllocate(t *testing.T) {
-	s, _ := newSupervisor(t, weatherlight.Config{})
-	for i := range 100 {
-		add(t, s, weatherlight.Spec{Name: fmt.Sprint(i), Worker: weatherlight.WorkerFunc(idle)})
-	}
-	weatherlighttest.Start(t, s)
-	dst := make([]weatherlight.WorkerStatus, 0, 100)
-	if n := testing.AllocsPerRun(100, func() {
-		s.Snapshot()
-		dst = s.AppendWorkers(dst[:0])
-	}); n != 0 {
-		t.Errorf("%v allocations", n)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := newSupervisor(t, weatherlight.Config{})
+		for i := range 100 {
+			add(t, s, weatherlight.Spec{Name: fmt.Sprint(i), Worker: weatherlight.WorkerFunc(idle)})
+		}
+		weatherlighttest.Start(t, s)
+		synctest.Wait()
+		dst := make([]weatherlight.WorkerStatus, 0, 100)
+		if n := testing.AllocsPerRun(100, func() {
+			s.Snapshot()
+			dst = s.AppendWorkers(dst[:0])
+		}); n != 0 {
+			t.Errorf("%v allocations", n)
+		}
+	})
 }
 
 // Everything at once, at random: the counts must stay those of the workers, and
