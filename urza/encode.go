@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"reflect"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/esper-lite/esper/leyline/leylinepb"
 )
@@ -43,6 +45,9 @@ func encodeRow(r *Record) (Row, error) {
 	}
 	if err := encodeExtras(&extras, old, r); err != nil {
 		return Row{}, err
+	}
+	if known && !extras.changed && old.ArtifactPath == r.ArtifactPath && proto.Equal(old.Descriptor, r.Descriptor) {
+		return *r.row, nil
 	}
 	if err := encodeDescriptor(&members, r.Descriptor); err != nil {
 		return Row{}, err
@@ -97,23 +102,31 @@ func keepTier(column, text string, tier leylinepb.BlueprintTier) string {
 
 // encodeExtras brings the members of _urza from what old says to what r says.
 func encodeExtras(extras *object, old, r *Record) error {
-	put := func(name string, before, now any, encode func() string) {
-		if !reflect.DeepEqual(before, now) {
-			extras.set(name, encode())
+	put := func(name, before, now string) {
+		if before != now {
+			extras.set(name, nullOr(now))
 		}
 	}
 	samples := r.PrewarmSamples[max(0, len(r.PrewarmSamples)-MaxPrewarmSamples):]
-	put("guard_digest", old.GuardDigest, r.GuardDigest, func() string { return nullOr(r.GuardDigest) })
-	if !slices.Equal(old.PrewarmSamples, samples) {
+	put("guard_digest", old.GuardDigest, r.GuardDigest)
+	if !slices.EqualFunc(old.PrewarmSamples, samples, sameFloat) {
 		extras.set("prewarm_samples", floatArray(samples))
 	}
-	put("artifact_mtime", old.ArtifactModTime, r.ArtifactModTime, func() string { return formatFloat(r.ArtifactModTime, 64) })
-	put("checksum", old.Checksum, r.Checksum, func() string { return nullOr(r.Checksum) })
-	put("compile_ms", old.CompileMillis, r.CompileMillis, func() string { return nullOrFloat(r.CompileMillis) })
-	put("prewarm_ms", old.PrewarmMillis, r.PrewarmMillis, func() string { return nullOrFloat(r.PrewarmMillis) })
-	put("compile_strategy", old.CompileStrategy, r.CompileStrategy, func() string { return nullOr(r.CompileStrategy) })
-	put("eager_fallback", old.EagerFallback, r.EagerFallback, func() string { return strconv.FormatBool(r.EagerFallback) })
-	put("inductor_cache_dir", old.InductorCacheDir, r.InductorCacheDir, func() string { return nullOr(r.InductorCacheDir) })
+	if !sameFloat(old.ArtifactModTime, r.ArtifactModTime) {
+		extras.set("artifact_mtime", formatFloat(r.ArtifactModTime, 64))
+	}
+	if !sameOptional(old.CompileMillis, r.CompileMillis) {
+		extras.set("compile_ms", nullOrFloat(r.CompileMillis))
+	}
+	if !sameOptional(old.PrewarmMillis, r.PrewarmMillis) {
+		extras.set("prewarm_ms", nullOrFloat(r.PrewarmMillis))
+	}
+	put("checksum", old.Checksum, r.Checksum)
+	put("compile_strategy", old.CompileStrategy, r.CompileStrategy)
+	if old.EagerFallback != r.EagerFallback {
+		extras.set("eager_fallback", strconv.FormatBool(r.EagerFallback))
+	}
+	put("inductor_cache_dir", old.InductorCacheDir, r.InductorCacheDir)
 	if !slices.Equal(old.GuardSpecSummary, r.GuardSpecSummary) {
 		extras.set("guard_spec_summary", stringArray(r.GuardSpecSummary))
 	}
@@ -164,6 +177,16 @@ func isTyped(name string) bool {
 		return true
 	}
 	return false
+}
+
+// sameFloat takes all NaNs for the same.
+func sameFloat(a, b float64) bool { return a == b || math.IsNaN(a) && math.IsNaN(b) }
+
+func sameOptional(a, b *float64) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return sameFloat(*a, *b)
 }
 
 func bytesEqual(a, b json.RawMessage) bool { return bytes.Equal(a, b) }

@@ -1,0 +1,14 @@
+package urza
+
+// Decode gives the fuzz test both readings of a row: that of the index and the
+// whole one.
+func Decode(row Row) (Entry, *Record, error) {
+	record, err := decodeRow(row)
+	return newEntry(&row), record, err
+}
+
+// Encode is the inverse of Decode.
+func Encode(r *Record) (Row, error) { return encodeRow(r) }
+
+// FormatFloat writes a number as Python does.
+func FormatFloat(f float64, bits int) string { return formatFloat(f, bits) }

@@ -1,0 +1,2 @@
+// Package urzatest tests implementations of [urza.Catalogue].
+package urzatest
