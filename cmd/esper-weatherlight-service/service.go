@@ -15,7 +15,8 @@ import (
 
 // Names of the workers, as dashboards know them (contract section 5).
 const (
-	workerPrefetch = "urza_prefetch"
+	workerPrefetch  = "urza_prefetch"
+	workerTelemetry = "telemetry"
 )
 
 // consumerGroup is the group that Weatherlight reads work in (contract
@@ -28,6 +29,8 @@ type service struct {
 	bus        *oona.Client
 	library    *urza.Library
 	supervisor *weatherlight.Supervisor
+	reporter   *weatherlight.Reporter
+	sources    []weatherlight.Source // of figures
 }
 
 // newService connects and composes; nothing is consumed before run.
@@ -53,7 +56,7 @@ func newServiceOn(ctx context.Context, bus *oona.Client, s settings, id identity
 	if svc.library, err = urza.Open(ctx, cfg); err != nil {
 		return nil, errors.Join(err, svc.close())
 	}
-	if err := svc.compose(s); err != nil {
+	if err := svc.compose(s, id); err != nil {
 		return nil, errors.Join(err, svc.close())
 	}
 	log.Info("connected", "redis", bus.Address(), "instance", id.instance(), "consumer", id.consumer(), "mode", s.Mode.String())
@@ -61,7 +64,7 @@ func newServiceOn(ctx context.Context, bus *oona.Client, s settings, id identity
 }
 
 // compose puts the workers under the supervisor.
-func (svc *service) compose(s settings) error {
+func (svc *service) compose(s settings, id identity) error {
 	supervisor, err := weatherlight.New(weatherlight.Config{
 		BootTimeout:     s.BootTimeout,
 		ShutdownTimeout: s.ShutdownTimeout,
@@ -70,8 +73,15 @@ func (svc *service) compose(s settings) error {
 		return err
 	}
 	svc.supervisor = supervisor
+	prefetch := svc.prefetchWorker(s)
+	svc.sources = append(svc.sources, prefetch, svc.library)
+	if svc.reporter, err = svc.newReporter(s, id); err != nil {
+		return err
+	}
+	// Telemetry comes first and ends last: it reports how the others ended.
 	for _, spec := range []weatherlight.Spec{
-		{Name: workerPrefetch, Worker: svc.prefetchWorker(s)},
+		{Name: workerTelemetry, Worker: &telemetryWorker{svc.reporter, svc.bus, svc.log}},
+		{Name: workerPrefetch, Worker: prefetch, After: []string{workerTelemetry}},
 	} {
 		if _, err := supervisor.Add(spec); err != nil {
 			return fmt.Errorf("worker %s: %w", spec.Name, err)

@@ -50,6 +50,7 @@ type settings struct {
 	CacheTTLSeconds int64  `env:"URZA_CACHE_TTL_SECONDS" meaning:"age of a file past which its artifact expires, in seconds; empty means never"`
 
 	TelemetryInterval time.Duration `env:"WEATHERLIGHT_TELEMETRY_INTERVAL" envDefault:"10s" meaning:"time between telemetry packets"`
+	EmergencyHold     time.Duration `env:"WEATHERLIGHT_EMERGENCY_HOLD" envDefault:"5m" meaning:"how long health shows an emergency signal after the last one"`
 	BootTimeout       time.Duration `env:"WEATHERLIGHT_BOOT_TIMEOUT" envDefault:"30s" meaning:"how long to wait for Redis and for all workers at start"`
 	ShutdownTimeout   time.Duration `env:"WEATHERLIGHT_SHUTDOWN_TIMEOUT" envDefault:"10s" meaning:"how long an orderly stop may take"`
 
@@ -133,6 +134,7 @@ func (s settings) validate() error {
 		{"OONA_HANDLER_TIMEOUT", s.HandlerTimeout > 0, "more than 0s"},
 		{"URZA_CACHE_TTL_SECONDS", s.CacheTTLSeconds >= 0, "0 or more"},
 		{"WEATHERLIGHT_TELEMETRY_INTERVAL", s.TelemetryInterval > 0, "more than 0s"},
+		{"WEATHERLIGHT_EMERGENCY_HOLD", s.EmergencyHold > 0, "more than 0s"},
 		{"WEATHERLIGHT_BOOT_TIMEOUT", s.BootTimeout > 0, "more than 0s"},
 		{"WEATHERLIGHT_SHUTDOWN_TIMEOUT", s.ShutdownTimeout > 0, "more than 0s"},
 	} {
