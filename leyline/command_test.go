@@ -144,6 +144,19 @@ func TestCommandKeys(t *testing.T) {
 	}
 }
 
+func TestCommandNotSerializable(t *testing.T) {
+	keys := newKeyring(t, "x")
+	cmd := newCommand(t)
+	cmd.CommandId = "\xff"
+	if err := leyline.SignCommand(keys, cmd); err == nil || cmd.Annotations[leyline.AnnotationSignature] != "" {
+		t.Errorf("SignCommand = %v, annotations %v", err, cmd.Annotations)
+	}
+	cmd.Annotations[leyline.AnnotationSignature] = keys.Sign(nil).String()
+	if err := leyline.VerifyCommand(keys, cmd); !errors.Is(err, leyline.BadSignature) {
+		t.Errorf("VerifyCommand = %v", err)
+	}
+}
+
 func TestSignCommandReplacesSignature(t *testing.T) {
 	cmd := newCommand(t)
 	for _, secret := range []string{"first", "second"} {

@@ -154,8 +154,11 @@ func TestLogLimiterFlush(t *testing.T) {
 		for range 5 {
 			log.WithGroup("g").Info("again")
 		}
+		log.Debug("not enabled")
+		log.Error("once")
 		limiter.Flush()
 		want := "level=INFO msg=again\nlevel=INFO msg=\"log records suppressed\" g.message=again g.count=4 g.interval=1s\n"
+		want = strings.Replace(want, "level=INFO msg=\"log", "level=ERROR msg=once\nlevel=INFO msg=\"log", 1)
 		if diff := cmp.Diff(want, out.String()); diff != "" {
 			t.Errorf("after Flush (-want +got):\n%s", diff)
 		}

@@ -35,9 +35,9 @@ const (
 	useful, usefulOf   = 18, 25
 	growth, growthOf   = 6, 5
 	// spill is how many slots there are beyond those where entries belong, for
-	// what is pushed over the end. The largest hashes need that many once in
-	// 10^12 claims; the table then grows.
-	spill = 64
+	// what is pushed over the end. Where that is not enough, in one of some
+	// thirty full tables, the table grows.
+	spill = 8
 )
 
 // home returns the slot where a hash belongs: hash * homes / 2^64.

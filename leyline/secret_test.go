@@ -156,6 +156,9 @@ func TestSecret(t *testing.T) {
 			t.Errorf("secret of %d bytes: Equal is wrong", test.len)
 		}
 	}
+	if secret.String() != "[secret]" || secret.GoString() != "[secret]" || secret.LogValue().String() != "[secret]" {
+		t.Errorf("shows as %s, %s, %s", secret.String(), secret.GoString(), secret.LogValue())
+	}
 	var read leyline.Secret
 	if err := json.Unmarshal([]byte(`"`+marker+`"`), &read); err != nil || !read.Equal(secret) {
 		t.Errorf("a secret cannot be read from JSON: %v", err)
