@@ -1,6 +1,7 @@
 package weatherlight
 
 import (
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -85,11 +86,13 @@ func (s *Supervisor) AppendWorkers(dst []WorkerStatus) []WorkerStatus {
 	defer s.mu.RUnlock()
 	now := s.since(time.Now())
 	nests := len(s.below()) > 0
+	dst = slices.Grow(dst, len(s.workers.byName))
 	for _, w := range s.workers.list {
 		if w == nil {
 			continue
 		}
-		dst = append(dst, w.status(now))
+		dst = append(dst, WorkerStatus{})
+		w.fill(&dst[len(dst)-1], now)
 		if nests {
 			if child := nestedIn(w.worker); child != nil {
 				dst = child.AppendWorkers(dst)
@@ -99,26 +102,30 @@ func (s *Supervisor) AppendWorkers(dst []WorkerStatus) []WorkerStatus {
 	return dst
 }
 
-// status returns the status of w. now is as a phase counts time. The caller
-// holds sup.mu, at least for reading.
+// status returns the status of w, see fill.
 func (w *Handle) status(now time.Duration) WorkerStatus {
+	var st WorkerStatus
+	w.fill(&st, now)
+	return st
+}
+
+// fill sets st, which is zero, to the status of w. now is as a phase counts time.
+// The caller holds sup.mu, at least for reading.
+func (w *Handle) fill(st *WorkerStatus, now time.Duration) {
 	p := phase(w.phase.Load())
-	st := WorkerStatus{
-		Name:        w.path,
-		Restarts:    w.restarts.Load(),
-		LastFailure: w.failure.Load(),
-		Abandoned:   uint32(w.lost.Load()),
-		State:       p.state(),
-	}
+	st.Name = w.path
+	st.Restarts = w.restarts.Load()
+	st.LastFailure = w.failure.Load()
+	st.Abandoned = uint32(w.lost.Load())
+	st.State = p.state()
 	if st.State != StateBackingOff {
 		st.For = max(0, now-p.at())
-		return st
+		return
 	}
 	st.Backoff = max(0, p.at()-now)
 	if st.LastFailure != nil { // which began the backoff
 		st.For = max(0, now-w.sup.since(st.LastFailure.At))
 	}
-	return st
 }
 
 // figures are what a Snapshot reads.
