@@ -2,7 +2,6 @@ package weatherlight
 
 import (
 	"cmp"
-	"errors"
 	"time"
 
 	"github.com/sethvargo/go-retry"
@@ -10,9 +9,9 @@ import (
 
 // Defaults of a [Backoff].
 const (
-	DefaultBackoffInitial = time.Second
-	DefaultBackoffMax     = 30 * time.Second
-	DefaultBackoffJitter  = 25
+	defaultBackoffInitial = time.Second
+	defaultBackoffMax     = 30 * time.Second
+	defaultBackoffJitter  = 25
 )
 
 // AtOnce as [Backoff.Initial] restarts a worker without any delay.
@@ -38,24 +37,25 @@ func (b Backoff) withDefaults() Backoff {
 	if b.Initial == AtOnce {
 		return Backoff{Initial: AtOnce}
 	}
-	b.Initial = cmp.Or(b.Initial, DefaultBackoffInitial)
-	b.Max = cmp.Or(b.Max, max(b.Initial, DefaultBackoffMax))
-	b.Jitter = max(0, cmp.Or(b.Jitter, DefaultBackoffJitter))
+	b.Initial = cmp.Or(b.Initial, defaultBackoffInitial)
+	b.Max = cmp.Or(b.Max, max(b.Initial, defaultBackoffMax))
+	b.Jitter = max(0, cmp.Or(b.Jitter, defaultBackoffJitter))
 	return b
 }
 
-func (b Backoff) validate() error {
+// wrong says what is wrong with b, empty if nothing.
+func (b Backoff) wrong() string {
 	switch {
 	case b.Initial < AtOnce:
-		return errors.New("Backoff.Initial is negative")
+		return "Backoff.Initial is negative"
 	case b.Max < 0:
-		return errors.New("Backoff.Max is negative")
+		return "Backoff.Max is negative"
 	case b.Jitter > 100:
-		return errors.New("Backoff.Jitter is above 100")
+		return "Backoff.Jitter is above 100"
 	case b.Max > 0 && b.Initial > b.Max:
-		return errors.New("Backoff.Initial is longer than Backoff.Max")
+		return "Backoff.Initial is longer than Backoff.Max"
 	}
-	return nil
+	return ""
 }
 
 // sequence returns the delays of a series of failures, nil if there are none.

@@ -31,12 +31,14 @@ func (e *emergency) receive(signal *leylinepb.EmergencySignal, at time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.detections++
-	e.last, e.lastLevel = at, signal.GetLevel()
+	if !at.Before(e.last) {
+		e.last, e.lastLevel = at, signal.GetLevel()
+	}
 	switch signal.GetLevel() {
 	case leylinepb.EmergencyLevel_EMERGENCY_LEVEL_HALT:
-		e.halt = at
+		e.halt = later(e.halt, at)
 	case leylinepb.EmergencyLevel_EMERGENCY_LEVEL_CONSERVATIVE:
-		e.conservative = at
+		e.conservative = later(e.conservative, at)
 	}
 	if e.waiting != nil {
 		e.skipped++
@@ -45,6 +47,13 @@ func (e *emergency) receive(signal *leylinepb.EmergencySignal, at time.Time) {
 		}
 	}
 	e.waiting = signal
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // waits reports whether there is a signal that no packet has reported.

@@ -2,13 +2,12 @@ package weatherlight
 
 import (
 	"cmp"
-	"errors"
 	"slices"
 	"time"
 )
 
-// DefaultLimitWithin is the period of a [Limit] that names none.
-const DefaultLimitWithin = time.Minute
+// defaultLimitWithin is the period of a [Limit] that names none.
+const defaultLimitWithin = time.Minute
 
 // maxLimit bounds the failures that are remembered for one worker.
 const maxLimit = 10_000
@@ -41,24 +40,25 @@ func (l Limit) withDefaults() Limit {
 	if l.Failures == 0 {
 		return Limit{}
 	}
-	l.Within = cmp.Or(l.Within, DefaultLimitWithin)
+	l.Within = cmp.Or(l.Within, defaultLimitWithin)
 	return l
 }
 
-func (l Limit) validate() error {
+// wrong says what is wrong with l, empty if nothing.
+func (l Limit) wrong() string {
 	switch {
 	case l.Failures < 0:
-		return errors.New("Limit.Failures is negative")
+		return "Limit.Failures is negative"
 	case l.Failures > maxLimit:
-		return errors.New("Limit.Failures is above 10000")
+		return "Limit.Failures is above 10000"
 	case l.Within < 0:
-		return errors.New("Limit.Within is negative")
+		return "Limit.Within is negative"
 	case l.Then > Park:
-		return errors.New("Limit.Then is unknown")
+		return "Limit.Then is unknown"
 	case l.Failures == 0 && l != Limit{}:
-		return errors.New("Limit.Failures is zero, but its other fields are not")
+		return "Limit.Failures is zero, but its other fields are not"
 	}
-	return nil
+	return ""
 }
 
 // failures are the last ones of a worker, oldest first: at most one more than

@@ -16,14 +16,14 @@ import (
 
 // Defaults of a [ReporterConfig].
 const (
-	DefaultInterval       = 10 * time.Second
-	DefaultRecentError    = time.Minute
-	DefaultEmergencyHold  = 5 * time.Minute
-	DefaultPublishTimeout = 5 * time.Second
-	DefaultFlushTimeout   = 2 * time.Second
-	DefaultSpoolSize      = 360
-	DefaultForwardSize    = 1024
-	DefaultMaxWorkers     = 500
+	defaultInterval       = 10 * time.Second
+	defaultRecentError    = time.Minute
+	defaultEmergencyHold  = 5 * time.Minute
+	defaultPublishTimeout = 5 * time.Second
+	defaultFlushTimeout   = 2 * time.Second
+	defaultSpoolSize      = 360
+	defaultForwardSize    = 1024
+	defaultMaxWorkers     = 500
 )
 
 // urgentGap is the least time between two packets that are not due.
@@ -101,14 +101,14 @@ type ReporterConfig struct {
 func (c ReporterConfig) withDefaults() ReporterConfig {
 	c.Sources = slices.Clone(c.Sources)
 	c.Objectives = slices.Clone(c.Objectives)
-	c.Interval = cmp.Or(c.Interval, DefaultInterval)
-	c.RecentError = cmp.Or(c.RecentError, DefaultRecentError)
-	c.EmergencyHold = cmp.Or(c.EmergencyHold, DefaultEmergencyHold)
-	c.PublishTimeout = cmp.Or(c.PublishTimeout, DefaultPublishTimeout)
-	c.FlushTimeout = cmp.Or(c.FlushTimeout, DefaultFlushTimeout)
-	c.SpoolSize = cmp.Or(c.SpoolSize, DefaultSpoolSize)
-	c.ForwardSize = cmp.Or(c.ForwardSize, DefaultForwardSize)
-	c.MaxWorkers = cmp.Or(c.MaxWorkers, DefaultMaxWorkers)
+	c.Interval = cmp.Or(c.Interval, defaultInterval)
+	c.RecentError = cmp.Or(c.RecentError, defaultRecentError)
+	c.EmergencyHold = cmp.Or(c.EmergencyHold, defaultEmergencyHold)
+	c.PublishTimeout = cmp.Or(c.PublishTimeout, defaultPublishTimeout)
+	c.FlushTimeout = cmp.Or(c.FlushTimeout, defaultFlushTimeout)
+	c.SpoolSize = cmp.Or(c.SpoolSize, defaultSpoolSize)
+	c.ForwardSize = cmp.Or(c.ForwardSize, defaultForwardSize)
+	c.MaxWorkers = cmp.Or(c.MaxWorkers, defaultMaxWorkers)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -66,7 +66,7 @@ func (s *sender) send(ctx context.Context, l letter) {
 		s.box.failed.Add(1)
 		s.box.putBack(l)
 		if s.delays == nil {
-			s.delays = retry.WithJitterPercent(DefaultBackoffJitter,
+			s.delays = retry.WithJitterPercent(defaultBackoffJitter,
 				retry.WithCappedDuration(publishBackoffMax, retry.NewExponential(publishBackoffInitial)))
 			s.log.LogAttrs(ctx, slog.LevelWarn, "telemetry cannot be published and waits", slog.Any("err", err))
 		}

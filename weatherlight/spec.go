@@ -2,7 +2,6 @@ package weatherlight
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,8 +10,8 @@ import (
 
 // Defaults of a [Spec] and its parts.
 const (
-	DefaultStableAfter = 30 * time.Second
-	DefaultStopTimeout = 5 * time.Second
+	defaultStableAfter = 30 * time.Second
+	defaultStopTimeout = 5 * time.Second
 )
 
 // Restart says what follows when a worker ends by itself, that is, while its
@@ -94,8 +93,8 @@ func (s Spec) policy() policy {
 		restart:     s.Restart,
 		panics:      s.Panics,
 		backoff:     s.Backoff.withDefaults(),
-		stableAfter: cmp.Or(s.StableAfter, DefaultStableAfter),
-		stopTimeout: cmp.Or(s.StopTimeout, DefaultStopTimeout),
+		stableAfter: cmp.Or(s.StableAfter, defaultStableAfter),
+		stopTimeout: cmp.Or(s.StopTimeout, defaultStopTimeout),
 		limit:       s.Limit.withDefaults(),
 		heartbeat:   s.Heartbeat,
 	}
@@ -103,26 +102,36 @@ func (s Spec) policy() policy {
 
 // validate says what is wrong with s, without regard to other workers.
 func (s Spec) validate() error {
-	var errs []error
-	bad := func(wrong bool, what string) {
-		if wrong {
-			errs = append(errs, errors.New(what))
-		}
-	}
-	_, beats := s.Worker.(beatingWorker)
-	bad(s.Name == "", "Name is empty")
-	bad(strings.Contains(s.Name, "/"), `Name contains "/"`)
-	bad(s.Worker == nil, "Worker is nil")
-	bad(slices.Contains(s.After, s.Name), "After names the worker itself")
-	bad(s.Restart > Temporary, "Restart is unknown")
-	bad(s.Panics > LetPanicsThrough, "Panics is unknown")
-	bad(s.StableAfter < 0, "StableAfter is negative")
-	bad(s.StopTimeout < 0, "StopTimeout is negative")
-	bad(s.Heartbeat < 0, "Heartbeat is negative")
-	bad(s.Heartbeat > 0 && !beats, "Heartbeat is set but Worker has no method RunBeating")
-	errs = append(errs, s.Backoff.validate(), s.Limit.validate())
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("weatherlight: worker %q: %w", s.Name, err)
+	if wrong := s.wrong(); wrong != "" {
+		return fmt.Errorf("weatherlight: worker %q: %s", s.Name, wrong)
 	}
 	return nil
+}
+
+// wrong says what is wrong with s, empty if nothing.
+func (s Spec) wrong() string {
+	switch {
+	case s.Name == "":
+		return "Name is empty"
+	case strings.Contains(s.Name, "/"):
+		return `Name contains "/"`
+	case s.Worker == nil:
+		return "Worker is nil"
+	case slices.Contains(s.After, s.Name):
+		return "After names the worker itself"
+	case s.Restart > Temporary:
+		return "Restart is unknown"
+	case s.Panics > LetPanicsThrough:
+		return "Panics is unknown"
+	case s.StableAfter < 0:
+		return "StableAfter is negative"
+	case s.StopTimeout < 0:
+		return "StopTimeout is negative"
+	case s.Heartbeat < 0:
+		return "Heartbeat is negative"
+	}
+	if _, beats := s.Worker.(beatingWorker); s.Heartbeat > 0 && !beats {
+		return "Heartbeat is set but Worker has no method RunBeating"
+	}
+	return cmp.Or(s.Backoff.wrong(), s.Limit.wrong())
 }

@@ -29,7 +29,7 @@ func TestStopNamesWhatDidNotStop(t *testing.T) {
 		synctest.Wait()
 		start := time.Now()
 		err := r.Stop()
-		if d := time.Since(start); d != weatherlight.DefaultStopTimeout {
+		if d := time.Since(start); d != 5*time.Second {
 			t.Errorf("Run returned after %v, want 5s", d)
 		}
 		stop, ok := errors.AsType[*weatherlight.StopError](err)

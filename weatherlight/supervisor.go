@@ -12,8 +12,8 @@ import (
 
 // Defaults of a [Config].
 const (
-	DefaultBootTimeout     = 30 * time.Second
-	DefaultShutdownTimeout = 10 * time.Second
+	defaultBootTimeout     = 30 * time.Second
+	defaultShutdownTimeout = 10 * time.Second
 )
 
 // Strategy says whom the failure of a worker concerns.
@@ -46,8 +46,8 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
-	c.BootTimeout = cmp.Or(c.BootTimeout, DefaultBootTimeout)
-	c.ShutdownTimeout = cmp.Or(c.ShutdownTimeout, DefaultShutdownTimeout)
+	c.BootTimeout = cmp.Or(c.BootTimeout, defaultBootTimeout)
+	c.ShutdownTimeout = cmp.Or(c.ShutdownTimeout, defaultShutdownTimeout)
 	return c
 }
 
