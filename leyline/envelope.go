@@ -107,7 +107,7 @@ func parseEnvelope(raw []byte) (Envelope, error) {
 // protobuf asks.
 func (e *Envelope) parse(b []byte, visit func(key, value []byte)) error {
 	for len(b) > 0 {
-		num, typ, n := protowire.ConsumeTag(b)
+		num, typ, n := consumeTag(b)
 		if n < 0 {
 			return fmt.Errorf("%w: envelope: %w", Malformed, protowire.ParseError(n))
 		}
@@ -174,7 +174,7 @@ func shortEntry(b []byte) (key, value []byte, ok bool) {
 // parseEntry reads any entry of the attribute map.
 func parseEntry(b []byte) (key, value []byte, err error) {
 	for len(b) > 0 {
-		num, typ, n := protowire.ConsumeTag(b)
+		num, typ, n := consumeTag(b)
 		if n < 0 {
 			return nil, nil, fmt.Errorf("%w: attribute: %w", Malformed, protowire.ParseError(n))
 		}
@@ -193,6 +193,16 @@ func parseEntry(b []byte) (key, value []byte, err error) {
 		b = b[n:]
 	}
 	return key, value, nil
+}
+
+// consumeTag is protowire.ConsumeTag without the field numbers over the limit,
+// which the generated code refuses.
+func consumeTag(b []byte) (protowire.Number, protowire.Type, int) {
+	num, typ, n := protowire.ConsumeTag(b)
+	if num > protowire.MaxValidNumber {
+		_, _, n = protowire.ConsumeTag([]byte{0}) // the error for such numbers
+	}
+	return num, typ, n
 }
 
 // note keeps the attributes that the guard needs.
