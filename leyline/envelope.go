@@ -1,6 +1,7 @@
 package leyline
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"unicode/utf8"
@@ -107,11 +108,12 @@ func parseEnvelope(raw []byte) (Envelope, error) {
 // protobuf asks.
 func (e *Envelope) parse(b []byte, visit func(key, value []byte)) error {
 	for len(b) > 0 {
-		num, typ, n := consumeTag(b)
-		if n < 0 {
-			return fmt.Errorf("%w: envelope: %w", Malformed, protowire.ParseError(n))
+		num, typ, rest, err := consumeTag(b)
+		if err != nil {
+			return fmt.Errorf("%w: envelope: %w", Malformed, err)
 		}
-		b = b[n:]
+		b = rest
+		var n int
 		switch {
 		case num == fieldMessageType && typ == protowire.VarintType:
 			var v uint64
@@ -174,11 +176,12 @@ func shortEntry(b []byte) (key, value []byte, ok bool) {
 // parseEntry reads any entry of the attribute map.
 func parseEntry(b []byte) (key, value []byte, err error) {
 	for len(b) > 0 {
-		num, typ, n := consumeTag(b)
-		if n < 0 {
-			return nil, nil, fmt.Errorf("%w: attribute: %w", Malformed, protowire.ParseError(n))
+		num, typ, rest, err := consumeTag(b)
+		if err != nil {
+			return nil, nil, fmt.Errorf("%w: attribute: %w", Malformed, err)
 		}
-		b = b[n:]
+		b = rest
+		var n int
 		switch {
 		case num == fieldKey && typ == protowire.BytesType:
 			key, n = protowire.ConsumeBytes(b)
@@ -195,14 +198,19 @@ func parseEntry(b []byte) (key, value []byte, err error) {
 	return key, value, nil
 }
 
-// consumeTag is protowire.ConsumeTag without the field numbers over the limit,
-// which the generated code refuses.
-func consumeTag(b []byte) (protowire.Number, protowire.Type, int) {
+// errFieldNumber is for what protowire lets pass and the generated code refuses.
+var errFieldNumber = errors.New("field number over the limit")
+
+// consumeTag reads the tag of a field and returns the bytes that follow.
+func consumeTag(b []byte) (protowire.Number, protowire.Type, []byte, error) {
 	num, typ, n := protowire.ConsumeTag(b)
-	if num > protowire.MaxValidNumber {
-		_, _, n = protowire.ConsumeTag([]byte{0}) // the error for such numbers
+	if n < 0 {
+		return 0, 0, nil, protowire.ParseError(n)
 	}
-	return num, typ, n
+	if num > protowire.MaxValidNumber {
+		return 0, 0, nil, errFieldNumber
+	}
+	return num, typ, b[n:], nil
 }
 
 // note keeps the attributes that the guard needs.

@@ -94,12 +94,12 @@ func (s *MemoryStore) Claim(_ context.Context, c Claim, until time.Time) (Verdic
 		hash:   maphash.String(s.nonceSeed, c.Nonce),
 		tag:    uint32(maphash.String(s.tagSeed, c.Nonce)),
 		holder: s.holder(c.Holder),
-		until:  ceilSecond(until),
+		until:  second(until),
 	}
 	if c.Arrival.IsZero() {
 		c.Arrival = time.Now()
 	}
-	now := min(floorSecond(c.Arrival), s.ceiling.Load())
+	now := min(second(c.Arrival), s.ceiling.Load())
 	verdict, err := s.claim(key, now)
 	if err == ErrStoreFull && s.purgeAll(now) {
 		verdict, err = s.claim(key, now)
@@ -165,10 +165,10 @@ func (s *MemoryStore) purgeAll(now uint32) bool {
 // is forgotten whose until lies after the latest t given, however far the
 // arrivals of the claims have come. A t before an earlier one changes nothing.
 func (s *MemoryStore) Advance(t time.Time) {
-	second := floorSecond(t)
+	now := second(t)
 	for {
 		old := s.ceiling.Load()
-		if old != noCeiling && second <= old || s.ceiling.CompareAndSwap(old, second) {
+		if old != noCeiling && now <= old || s.ceiling.CompareAndSwap(old, now) {
 			return
 		}
 	}
@@ -216,17 +216,8 @@ func (s *MemoryStore) holder(name string) uint64 {
 // noCeiling is the ceiling of a store whose time follows the claims alone.
 const noCeiling = math.MaxUint32
 
-// floorSecond returns t as Unix seconds, rounded down. It ends one short of
-// noCeiling, in the year 2106; a nonce with a later until is never forgotten.
-func floorSecond(t time.Time) uint32 {
+// second returns t as Unix seconds, rounded down. It ends one short of noCeiling,
+// in the year 2106; a nonce with a later until is never forgotten.
+func second(t time.Time) uint32 {
 	return uint32(max(0, min(t.Unix(), noCeiling-1)))
-}
-
-// ceilSecond returns t as Unix seconds, rounded up.
-func ceilSecond(t time.Time) uint32 {
-	sec := t.Unix()
-	if t.Nanosecond() > 0 {
-		sec++
-	}
-	return uint32(max(0, min(sec, math.MaxUint32)))
 }

@@ -152,7 +152,15 @@ func TestMemoryStoreAdvance(t *testing.T) {
 		s.Advance(epoch.Add(time.Duration(i) * 10 * time.Millisecond))
 		claimAll(i, i+1000)
 	}
-	s.Advance(epoch) // back: no effect
+	s.Advance(epoch) // back: no effect, what may be forgotten makes room
+	for i := range s.Cap() {
+		if _, err := claimAt(s, "more-"+strconv.Itoa(i), "a", epoch.Add(2000*time.Second), 0); err != nil {
+			if i < s.Cap()-7500 { // 65 s are live, and 10 s were not advanced
+				t.Errorf("full after %d more messages", i)
+			}
+			break
+		}
+	}
 	if v, err := claimAt(s, "0", "b", epoch, 0); v != 0 || err == nil {
 		t.Errorf("copy of a forgotten message = %v, %v", v, err)
 	}
@@ -267,6 +275,22 @@ func TestMemoryStoreTimesOutOfRange(t *testing.T) {
 		if v, err := s.Claim(ctx, leyline.Claim{Nonce: "past", Arrival: until}, until); v != 0 || err != leyline.Stale {
 			t.Errorf("until %v = %v, %v; want %v", until, v, err, leyline.Stale)
 		}
+	}
+}
+
+// After the year 2106 the store forgets nothing new, but still what came before.
+func TestMemoryStoreAfter2106(t *testing.T) {
+	s := leyline.NewMemoryStore(1)
+	if v, err := claimAt(s, "a", "", time.Unix(math.MaxUint32-1000, 0), 0); v != leyline.Fresh {
+		t.Fatal(v, err)
+	}
+	for _, want := range []error{nil, leyline.Replayed} {
+		if _, err := claimAt(s, "b", "", time.Unix(math.MaxUint32+5, 0), 0); err != want {
+			t.Errorf("claim after 2106: %v, want %v", err, want)
+		}
+	}
+	if _, err := claimAt(s, "c", "", time.Unix(math.MaxUint32+1000, 0), 0); err != leyline.ErrStoreFull {
+		t.Errorf("claim later: %v, want %v", err, leyline.ErrStoreFull)
 	}
 }
 
