@@ -50,7 +50,7 @@ func Open(ctx context.Context, cfg Config) (*Consumer, error) {
 }
 
 func (c *Consumer) restore(ctx context.Context) error {
-	state, err := ReadState(c.cfg.Dir)
+	state, err := readSwept(c.cfg.Dir)
 	switch {
 	case errors.Is(err, ErrBroken):
 		c.report(ctx, eventBroken, pb.TelemetryLevel_TELEMETRY_LEVEL_ERROR, nil, err)

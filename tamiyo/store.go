@@ -119,6 +119,20 @@ func (s State) write(dir string) (err error) {
 	return s.sweep(dir)
 }
 
+// readSwept reads a directory that is to be used, and removes what a crash left
+// there, unless something is broken and may be wanted for repair.
+func readSwept(dir string) (s State, err error) {
+	unlock, err := lockDir(dir)
+	if err != nil {
+		return State{}, err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+	if s, err = ReadState(dir); err != nil {
+		return s, err
+	}
+	return s, s.sweep(dir)
+}
+
 // writeOnce writes a file whose name says what is in it, unless it is there.
 func writeOnce(dir, name string, b []byte) error {
 	if info, err := os.Stat(filepath.Join(dir, name)); err == nil && info.Size() == int64(len(b)) {
