@@ -1,12 +1,14 @@
 package oona
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
 	"github.com/sethvargo/go-retry"
 
@@ -23,9 +25,11 @@ type Client struct {
 	clock serverClock
 	keys  keyspace
 	log   *slog.Logger
+	name  string // of this client among all: the consumer's, or one of its own
 	stats stats
 
 	consumers consumers
+	depths    depths
 }
 
 // poolSize is the number of connections of a client of ours. Commands are few
@@ -77,6 +81,7 @@ func newClient(ctx context.Context, rdb redis.UniversalClient, conn connector, c
 		conn: conn,
 		keys: newKeyspace(conn.cluster, cfg.Guard.Retention()),
 		log:  cfg.Logger,
+		name: cmp.Or(cfg.Consumer, uuid.NewString()),
 	}
 	if err := c.waitForServer(ctx); err != nil {
 		return nil, err

@@ -84,6 +84,7 @@ func (c *consumer) settle(ctx context.Context, o *outcome, code byte, repeated b
 	case o.verb == acknowledge && o.reason != "":
 		c.refused(ctx, o, o.reason)
 	case o.verb == bury:
+		s.deadLetterTotal.Add(1)
 		s.refusals.Count(c.sub.Stream, o.d.Envelope.Type, o.reason)
 		c.log.WarnContext(ctx, "dead-lettered", "entry_id", o.d.text, "reason", string(o.reason), "attempts", o.d.failed.attempts, "error", o.d.failed.err)
 	}

@@ -109,8 +109,17 @@ func (c *consumer) run(ctx context.Context) error {
 	bound.Reset(commitTimeout)
 	committer.Wait()
 	sources.Wait()
-	c.handBack(stop)
+	c.leave(stop)
 	return nil
+}
+
+// leave raises the mark a last time, so that nobody can date an entry back into
+// the time before the stop, and hands back what is left.
+func (c *consumer) leave(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	c.attend(ctx, "mark", c.raiseMark)
+	c.handBack(ctx)
 }
 
 // commitTimeout bounds how long a stopping consumer waits for its last commits

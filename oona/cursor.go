@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -70,30 +71,45 @@ func (c *Client) Tail(ctx context.Context, streams ...string) (Cursor, error) {
 	return cursor, nil
 }
 
-// findGaps looks for entries that were deleted unseen, where that is due.
+// findGaps looks for entries that were deleted unseen, where that is due, and at
+// the server's clock.
 func (r *follower) findGaps(ctx context.Context) error {
-	if !r.checkGaps {
+	if time.Now().Before(r.checkGaps) {
 		return nil
 	}
-	for _, s := range r.streams {
-		info, err := r.client.rdb.XInfoStream(ctx, s).Result()
-		if noSuchKey(err) {
-			continue
+	pipe := r.client.rdb.Pipeline()
+	clock := pipe.Time(ctx)
+	infos := make([]*redis.XInfoStreamCmd, len(r.streams))
+	for i, s := range r.streams {
+		infos[i] = pipe.XInfoStream(ctx, s)
+	}
+	_, _ = pipe.Exec(ctx) // each command has its own error
+	now, err := clock.Result()
+	if err != nil {
+		return fmt.Errorf("oona: follow: %w", err)
+	}
+	r.client.clock.set(now)
+	for i, s := range r.streams {
+		info, err := infos[i].Result()
+		switch {
+		case err == nil:
+			err = r.findGap(ctx, s, info)
+		case noSuchKey(err):
+			err = nil
 		}
 		if err != nil {
 			return fmt.Errorf("oona: follow %s: %w", s, err)
 		}
-		if err := r.findGap(ctx, s, info); err != nil {
-			return err
+		if r.seen[s].After(now) {
+			delete(r.seen, s) // the clock was put back
 		}
 	}
-	r.checkGaps, r.lastRead = false, r.client.Now()
+	r.checkGaps = time.Now().Add(gapInterval)
 	return nil
 }
 
-// findGap compares the cursor with what is left of the stream. Trimming deletes
-// from the front: while the entry of the cursor, or one before it, is still
-// there, nothing behind it was trimmed.
+// findGap compares the cursor with what is left of the stream, by the number of
+// entries that were ever added to it.
 func (r *follower) findGap(ctx context.Context, stream string, info *redis.XInfoStream) error {
 	first, errFirst := ParseEntryID(cmp.Or(info.FirstEntry.ID, "0-0"))
 	last, errLast := ParseEntryID(cmp.Or(info.LastGeneratedID, "0-0"))
@@ -101,26 +117,31 @@ func (r *follower) findGap(ctx context.Context, stream string, info *redis.XInfo
 		return err
 	}
 	at := r.cursor[stream]
-	if last.Compare(at.ID) < 0 {
+	known := at.Index > 0 || at.ID.IsZero()
+	before := int64(-1) // how many entries were added up to where the cursor stands
+	switch {
+	case last.Compare(at.ID) < 0:
 		// The stream was made anew: everything in it is new.
 		r.report(ctx, Gap{Stream: stream, After: at, Next: first})
 		r.cursor[stream] = Position{}
 		return nil
+	case info.EntriesAdded == 0: // nobody counts
+	case last == at.ID:
+		before = info.EntriesAdded
+	case first.Compare(at.ID) > 0 || first.IsZero():
+		// Trimming deletes from the front, and all that is left is behind us.
+		before = info.EntriesAdded - info.Length
+		if !known {
+			r.report(ctx, Gap{Stream: stream, After: at, Next: first})
+		}
 	}
-	if info.EntriesAdded == 0 || !first.IsZero() && first.Compare(at.ID) <= 0 {
+	if before < 0 {
 		return nil
 	}
-	// All that is left is behind the cursor.
-	seen := info.EntriesAdded - info.Length
-	missing := seen - at.Index
-	known := at.Index > 0 || at.ID.IsZero()
-	if last != at.ID && (!known || missing > 0) {
-		if !known {
-			missing = 0
-		}
-		r.report(ctx, Gap{Stream: stream, After: at, Next: first, Entries: missing})
+	if known && before > at.Index {
+		r.report(ctx, Gap{Stream: stream, After: at, Next: first, Entries: before - at.Index})
 	}
-	at.Index = seen
+	at.Index = before
 	r.cursor[stream] = at
 	return nil
 }

@@ -44,8 +44,10 @@ type Following struct {
 	// OnGap, where not nil, is told of entries that were deleted before they
 	// were seen. They are counted and logged in any case. Called like Advance.
 	OnGap func(Gap)
-	// Replays, where not nil, remembers nonces, and a message whose nonce it
-	// knows is refused as replayed. Leave it nil where the handler knows what
+	// Replays, where not nil, remembers nonces. Each is claimed for this client
+	// before its message is handled, and a message whose nonce is somebody
+	// else's, another replica's too, is refused as replayed: of all that follow
+	// with one store, at most one acts. Leave it nil where the handler knows what
 	// it waits for, as a table of pending requests does.
 	Replays leyline.ReplayStore
 }
@@ -85,7 +87,12 @@ func (c *Client) Follow(ctx context.Context, f Following, h Handler) error {
 	if err != nil {
 		return err
 	}
-	r := &follower{client: c, f: f, handler: h, cursor: f.From, streams: slices.Sorted(maps.Keys(f.From)), checkGaps: true, lastRead: c.Now()}
+	r := &follower{
+		client: c, f: f, handler: h,
+		cursor:  f.From,
+		streams: slices.Sorted(maps.Keys(f.From)),
+		seen:    make(map[string]time.Time, len(f.From)),
+	}
 	r.run(ctx)
 	return nil
 }
@@ -97,18 +104,17 @@ type follower struct {
 	handler Handler
 	cursor  Cursor
 	streams []string
-	// seenEnd is the server's time of the last read that found nothing new. An
+	// seen is the server's time up to which everything in a stream was seen. An
 	// entry that turns up later with an id from before was dated back.
-	seenEnd  time.Time
-	lastRead time.Time
-	// checkGaps is set when entries may have been deleted unseen: at the start,
-	// after an outage, and when we fell behind.
-	checkGaps bool
+	seen map[string]time.Time
+	// checkGaps is when to look next for entries that were deleted unseen: at
+	// once at the start, after an outage and when we fell behind, and otherwise
+	// now and then, since a process may be frozen and a stream made anew.
+	checkGaps time.Time
 }
 
-// staleReader is how long a follower may go without reading before it looks for
-// gaps: a process that was frozen may have slept through a trimming.
-const staleReader = 30 * time.Second
+// gapInterval is how often a follower looks for gaps.
+const gapInterval = 30 * time.Second
 
 func (r *follower) run(ctx context.Context) {
 	r.client.untilStopped(ctx, func(rdb redis.UniversalClient) {
@@ -127,8 +133,7 @@ func (r *follower) run(ctx context.Context) {
 // read returns the next entries, after it looked for gaps where that is due.
 func (r *follower) read(ctx context.Context, rdb redis.UniversalClient) (streams []redis.XStream, err error) {
 	failed := false
-	backoff := retry.WithJitterPercent(25, retry.WithCappedDuration(2*time.Second, retry.NewExponential(50*time.Millisecond)))
-	err = retry.Do(ctx, backoff, func(ctx context.Context) error {
+	err = retry.Do(ctx, busBackoff(), func(ctx context.Context) error {
 		err := r.findGaps(ctx)
 		if err == nil {
 			streams, err = r.readOnce(ctx, rdb)
@@ -137,7 +142,7 @@ func (r *follower) read(ctx context.Context, rdb redis.UniversalClient) (streams
 			if !failed {
 				r.client.log.WarnContext(ctx, "bus is not available, retrying", "streams", r.streams, "error", err)
 			}
-			failed, r.checkGaps = true, true
+			failed, r.checkGaps = true, time.Time{}
 			r.client.stats.busErrors.Add(1)
 		}
 		return retry.RetryableError(err)
@@ -154,24 +159,28 @@ func (r *follower) readOnce(ctx context.Context, rdb redis.UniversalClient) ([]r
 	for _, s := range r.streams {
 		args = append(args, r.cursor[s].ID.String())
 	}
-	before := r.client.Now()
+	asked := r.client.Now()
 	streams, err := rdb.XRead(ctx, &redis.XReadArgs{Streams: args, Count: int64(r.f.Batch), Block: blockTime}).Result()
-	if errors.Is(err, redis.Nil) {
-		r.seenEnd, r.lastRead = before, r.client.Now()
-		return nil, nil
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, redis.Nil) {
 		return nil, fmt.Errorf("oona: follow: %w", err)
 	}
-	for _, s := range streams {
-		r.checkGaps = r.checkGaps || len(s.Messages) == r.f.Batch
-	}
-	if now := r.client.Now(); now.Sub(r.lastRead) > staleReader {
-		r.checkGaps = true
-	} else {
-		r.lastRead = now
-	}
+	r.noteEnds(asked, streams)
 	return streams, nil
+}
+
+// noteEnds notes up to when streams were seen by a read: those that it found
+// nothing in. One that has more than it returned may lose entries before the
+// next read.
+func (r *follower) noteEnds(asked time.Time, found []redis.XStream) {
+	for _, s := range r.streams {
+		i := slices.IndexFunc(found, func(f redis.XStream) bool { return f.Stream == s })
+		switch {
+		case i < 0:
+			r.seen[s] = asked
+		case len(found[i].Messages) == r.f.Batch:
+			r.checkGaps = time.Time{}
+		}
+	}
 }
 
 // handleAll handles one batch in its order and moves the cursor along. When ctx
@@ -217,7 +226,7 @@ func (r *follower) admit(ctx context.Context, stream string, e redis.XMessage, n
 	if len(r.f.Types) > 0 && !slices.Contains(r.f.Types, m.Envelope.Type) {
 		return m, nil
 	}
-	if m.Arrival.Before(r.seenEnd.Add(-r.client.cfg.Guard.ClockSkew())) {
+	if m.Arrival.Before(r.seen[stream].Add(-r.client.cfg.Guard.ClockSkew())) {
 		return m, fmt.Errorf("%w: entry id dated back", leyline.Stale)
 	}
 	if err := r.client.judge(m); err != nil {
@@ -238,12 +247,11 @@ func (r *follower) claim(ctx context.Context, m *Message) error {
 	}
 	claim := leyline.Claim{
 		Nonce:    scopeOf(m.Envelope.Type) + m.identity.Nonce,
-		Holder:   m.Stream + " " + m.ID.String(),
+		Holder:   r.client.name + " " + m.Stream + " " + m.ID.String(),
 		IssuedAt: time.UnixMilli(issued),
 		Arrival:  m.Arrival,
 	}
-	backoff := retry.WithJitterPercent(25, retry.WithCappedDuration(2*time.Second, retry.NewExponential(50*time.Millisecond)))
-	return retry.Do(ctx, backoff, func(ctx context.Context) error {
+	return retry.Do(ctx, busBackoff(), func(ctx context.Context) error {
 		_, err := r.f.Replays.Claim(ctx, claim, claim.IssuedAt.Add(r.client.cfg.Guard.Retention()))
 		if err != nil && leyline.ReasonOf(err) == "" {
 			return retry.RetryableError(err)

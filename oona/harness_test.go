@@ -116,7 +116,12 @@ func consume(t testing.TB, c *oona.Client, sub oona.Subscription, h oona.Handler
 // eventually waits until check returns nil, for at most ten seconds.
 func eventually(t testing.TB, check func() error) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	eventuallyWithin(t, 10*time.Second, check)
+}
+
+func eventuallyWithin(t testing.TB, patience time.Duration, check func() error) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
 	for {
 		err := check()
 		if err == nil {
@@ -196,3 +201,28 @@ func oneEach(t testing.TB, got map[string]int, n int) {
 		t.Errorf("answers to strangers: %v", got)
 	}
 }
+
+// onlyAnswer returns nil when id has one answer, and nobody else has any.
+func onlyAnswer(t testing.TB, rdb redis.UniversalClient, c *oona.Client, id string) error {
+	got := answers(t, rdb, c.Streams())
+	if len(got) != 1 || got[id] != 1 {
+		return fmt.Errorf("answers: %v, want one to %s", got, id)
+	}
+	return nil
+}
+
+// metricIs returns nil when the client reports that value.
+func metricIs(c *oona.Client, name string, want float64) error {
+	for _, m := range c.AppendMetrics(nil) {
+		if m.Name == name {
+			if m.Value == want {
+				return nil
+			}
+			return fmt.Errorf("%s is %v, want %v", name, m.Value, want)
+		}
+	}
+	return fmt.Errorf("no %s", name)
+}
+
+// realRedis starts a redis-server, for what miniredis does not do.
+func realRedis(t *testing.T) *redis.Client { return redistest.Start(t).Client() }

@@ -18,7 +18,7 @@ local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local last_id = '18446744073709551615-18446744073709551615'
 
-local function ms(id) return tonumber(string.match(id, '^%d+') or '0') end
+local function ms(id) return tonumber(string.match(id, '^%d+') or '0') or math.huge end
 local function number(n) return string.format('%.0f', n) end
 local function field(list, name)
   for i = 1, #list, 2 do

@@ -32,7 +32,7 @@ local function judge(id, i, bucket, holder)
     if have == holder then return '1' end
     return have == holder .. '!' and 'd' or 'r'
   end
-  if tonumber(string.match(id, '^%d+')) < mark then return 's' end
+  if (tonumber(string.match(id, '^%d+')) or math.huge) < mark then return 's' end
   if i > 0 and tonumber(ARGV[2 + bucket]) < floor then return 's' end
   return '1'
 end

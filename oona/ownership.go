@@ -73,8 +73,6 @@ func (c *consumer) confirm(ctx context.Context, ds []*delivery) error {
 // ReclaimIdle, because Python members of the group take over what is older and
 // never handle it.
 func (c *consumer) handBack(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
-	defer cancel()
 	n, err := handBackScript.Run(ctx, c.client.rdb, []string{c.sub.Stream},
 		c.sub.Group, c.client.cfg.Consumer, c.sub.ReclaimIdle.Milliseconds(), maxHandBack).Int()
 	switch {

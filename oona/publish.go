@@ -66,8 +66,10 @@ func (c *Client) Send(ctx context.Context, out ...Outgoing) ([]Receipt, error) {
 			Values: []any{fieldPayload, s.payload, fieldSignature, s.signature[:]},
 		})
 	}
+	sampled := c.sampleWith(ctx, pipe)
 	// Each command carries its own error; Exec returns the first of them.
 	_, _ = pipe.Exec(ctx)
+	sampled()
 	receipts := make([]Receipt, len(sealed))
 	failed := 0
 	for i, cmd := range cmds {

@@ -18,6 +18,7 @@ type stats struct {
 	finishedTotal     atomic.Int64
 	answersTotal      atomic.Int64
 	retryTotal        atomic.Int64
+	deadLetterTotal   atomic.Int64
 	retriesReleased   atomic.Int64
 	reclaimedTotal    atomic.Int64
 	duplicateTotal    atomic.Int64

@@ -1,0 +1,33 @@
+-- Says how much waits. KEYS: streams. Returns two numbers for each: the entries
+-- that wait for the group that is furthest behind, undelivered and pending, and
+-- the length of the stream.
+--
+-- Redis knows the lag of a group unless entries were deleted out of turn. Then
+-- the undelivered entries are counted, and if they are many, all of the stream
+-- is taken for them.
+local many = 64
+local last_id = '18446744073709551615-18446744073709551615'
+
+local function undelivered(stream, length, delivered, read, lag)
+  if read and lag then return math.min(lag, length) end
+  if delivered == last_id then return 0 end
+  local n = #redis.call('XRANGE', stream, '(' .. delivered, '+', 'COUNT', many)
+  return n < many and n or length
+end
+
+local depths = {}
+for _, stream in ipairs(KEYS) do
+  local waiting, length = 0, 0
+  local groups = redis.pcall('XINFO', 'GROUPS', stream)
+  if not groups.err then
+    length = redis.call('XLEN', stream)
+    for _, list in ipairs(groups) do
+      local g = {}
+      for i = 1, #list, 2 do g[list[i]] = list[i + 1] end
+      waiting = math.max(waiting, g['pending'] + undelivered(stream, length, g['last-delivered-id'], g['entries-read'], g['lag']))
+    end
+  end
+  depths[#depths + 1] = waiting
+  depths[#depths + 1] = length
+end
+return depths
