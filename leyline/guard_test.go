@@ -286,6 +286,9 @@ func TestAdmitRace(t *testing.T) {
 // LEYLINE_TEST_FULL is set).
 func TestReplayAfterManyMessages(t *testing.T) {
 	messages := 300_000
+	if raceEnabled {
+		messages = 30_000
+	}
 	if os.Getenv("LEYLINE_TEST_FULL") != "" {
 		messages = 10_000_000
 	}
