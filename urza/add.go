@@ -60,6 +60,9 @@ func (l *Library) Add(ctx context.Context, a Addition) (*Record, error) {
 	if err := a.check(); err != nil {
 		return nil, err
 	}
+	if l.ctx.Err() != nil {
+		return nil, ErrClosed
+	}
 	source, size, err := a.open()
 	if err != nil {
 		return nil, err

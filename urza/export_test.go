@@ -1,5 +1,7 @@
 package urza
 
+import "time"
+
 // Decode gives the fuzz test both readings of a row: that of the index and the
 // whole one.
 func Decode(row Row) (Entry, *Record, error) {
@@ -12,3 +14,6 @@ func Encode(r *Record) (Row, error) { return encodeRow(r) }
 
 // FormatFloat writes a number as Python does.
 func FormatFloat(f float64, bits int) string { return formatFloat(f, bits) }
+
+// UnixSeconds is a time as records have it.
+func UnixSeconds(t time.Time) float64 { return unixSeconds(t.UnixNano()) }

@@ -43,7 +43,7 @@ func (l *Library) takePending(ctx context.Context) {
 // takePendingLocked is takePending for one file; the caller holds writing.
 func (l *Library) takePendingLocked(ctx context.Context, path string) {
 	err := l.applyPending(ctx, path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) && ctx.Err() == nil {
+	if err != nil && !errors.Is(err, errTaken) && ctx.Err() == nil {
 		l.pendingFailed(path, err)
 	}
 }
@@ -60,10 +60,17 @@ func pendingPaths(cfg Config, top string) []string {
 	return paths
 }
 
+// errTaken is returned for a pending save that its writer, or somebody like us,
+// was done with in the meantime.
+var errTaken = errors.New("urza: pending save is done")
+
 func (l *Library) applyPending(ctx context.Context, path string) error {
 	text, err := readPending(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return errTaken
+	}
 	if err != nil {
-		return err // not there: its writer was done in the meantime
+		return err
 	}
 	row, err := pendingRow(text)
 	if err != nil {

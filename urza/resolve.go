@@ -136,7 +136,7 @@ func (l *Library) prove(ctx context.Context, it *item) (*proof, error) {
 		if p != nil && p.id == at.id {
 			return p, nil
 		}
-		p, _, err = l.hashes.do(ctx, at.name, func() (*proof, error) { return l.hashFile(l.ctx, at.name, at.id.size, nil) })
+		p, _, err = l.hashes.do(ctx, at.name, func() (*proof, error) { return l.hashForRequest(at) })
 		switch {
 		case err != nil && !errors.Is(err, errChanging):
 			return nil, err
@@ -165,18 +165,23 @@ func (l *Library) keep(it *item, p *proof, at found) {
 
 func concurrentHashes() int { return max(1, runtime.GOMAXPROCS(0)) }
 
-// hashFile hashes a file that find has named. Large files wait for one of the
-// places for hashing, so that they leave the processors to requests; small
-// ones take less than the wait would.
-func (l *Library) hashFile(ctx context.Context, name string, size int64, each func(n int) error) (*proof, error) {
-	if size > smallBytes {
+// hashForRequest hashes an artifact that was requested. Large ones wait for one
+// of the places for hashing, so that they leave the processors to other
+// requests; small ones take less time than the wait could.
+func (l *Library) hashForRequest(at found) (*proof, error) {
+	if at.id.size > smallBytes {
 		select {
 		case l.hashing <- struct{}{}:
 			defer func() { <-l.hashing }()
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+		case <-l.ctx.Done():
+			return nil, ErrClosed
 		}
 	}
+	return l.hashFile(l.ctx, at.name, nil)
+}
+
+// hashFile hashes a file that find has named.
+func (l *Library) hashFile(ctx context.Context, name string, each func(n int) error) (*proof, error) {
 	f, before, err := l.store.open(name)
 	if err != nil {
 		return nil, err

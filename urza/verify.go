@@ -103,7 +103,7 @@ func (l *Library) reverify(ctx context.Context, e *Entry, read func(n int) error
 	if err != nil {
 		return "", 0, err
 	}
-	p, err := l.hashFile(ctx, at.name, at.id.size, read)
+	p, err := l.hashFile(ctx, at.name, read)
 	if err != nil {
 		return "", 0, err
 	}
