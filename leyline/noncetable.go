@@ -35,8 +35,8 @@ const (
 	useful, usefulOf   = 18, 25
 	growth, growthOf   = 6, 5
 	// spill is how many slots there are beyond those where entries belong, for
-	// what is pushed over the end. Where that is not enough, in one of some
-	// thirty full tables, the table grows.
+	// what is pushed over the end. Where that is not enough, in about one of a
+	// hundred tables before they are full, the table grows.
 	spill = 8
 )
 
@@ -95,37 +95,50 @@ func (t *nonceTable) insert(at int, key nonce) {
 
 // purge forgets every nonce whose until lies before now, and returns how many.
 func (t *nonceTable) purge(now uint32) (forgotten int) {
-	before := t.used
-	t.refill(t.slots, now)
-	return before - t.used
-}
-
-func (t *nonceTable) grow() {
-	old := t.slots
-	t.slots = make([]nonce, spill+max(16, t.homes()*growth/growthOf))
-	t.refill(old, 0)
-}
-
-// refill moves the nonces in from, which may be the table's own slots, to where
-// they belong, but for those whose until lies before now.
-func (t *nonceTable) refill(from []nonce, now uint32) {
-	used, next, homes := 0, 0, t.homes()
-	for i := range from {
-		key := from[i]
+	next, homes := 0, t.homes()
+	for i, key := range t.slots {
 		if key.until == 0 {
 			continue
 		}
-		from[i] = nonce{}
+		t.slots[i] = nonce{}
 		if key.until < now {
 			t.horizon = max(t.horizon, key.until)
+			forgotten++
 			continue
 		}
+		// Never further back than it was: what went before it got fewer.
 		next = max(next, home(key.hash, homes))
 		t.slots[next] = key
 		next++
-		used++
 	}
-	t.used = used
+	t.used -= forgotten
+	return forgotten
+}
+
+func (t *nonceTable) grow() {
+	for homes := max(16, t.homes()*growth/growthOf); ; homes = homes * growth / growthOf {
+		if slots := make([]nonce, homes+spill); spread(slots, t.slots) {
+			t.slots = slots
+			return
+		}
+	}
+}
+
+// spread copies the nonces in from to where they belong in slots, which are free.
+// It reports false where the spill is too small for that.
+func spread(slots, from []nonce) bool {
+	next, homes := 0, len(slots)-spill
+	for _, key := range from {
+		if key.until == 0 {
+			continue
+		}
+		if next = max(next, home(key.hash, homes)); next == len(slots) {
+			return false
+		}
+		slots[next] = key
+		next++
+	}
+	return true
 }
 
 // bytes returns the size of the table in memory.
