@@ -89,6 +89,31 @@ func TestOneForAllWaitsForTheLongestBackoff(t *testing.T) {
 	})
 }
 
+func TestOneForAllWaitsForEveryBackoff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := newSupervisor(t, weatherlight.Config{Strategy: weatherlight.OneForAll})
+		spec := func(name string, backoff time.Duration, after ...string) weatherlight.Spec {
+			return weatherlight.Spec{Name: name, After: after, Backoff: weatherlight.Backoff{Initial: backoff, Max: time.Hour, Jitter: -1}}
+		}
+		base, _ := addWorker(t, s, spec("base", time.Minute))
+		stubborn, _ := addWorker(t, s, spec("stubborn", time.Second, "base"))
+		stubborn.IgnoreStop()
+		first, _ := addWorker(t, s, spec("first", 10*time.Second))
+		weatherlighttest.Start(t, s)
+		first.Return(errBoom)
+		synctest.Wait()
+		base.Return(errBoom) // it has not been told to stop: stubborn is still there
+		synctest.Wait()
+		stubborn.Release()
+		time.Sleep(59 * time.Second)
+		synctest.Wait()
+		wantLines(t, []string{"base backing off", "stubborn waiting", "first backing off"}, states(s))
+		time.Sleep(time.Second)
+		synctest.Wait()
+		wantLines(t, []string{"base running", "stubborn running", "first running"}, states(s))
+	})
+}
+
 func TestOneForAllGivesUpWhatDoesNotStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, _ := newSupervisor(t, weatherlight.Config{Strategy: weatherlight.OneForAll})

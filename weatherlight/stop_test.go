@@ -179,6 +179,39 @@ func TestReadyDuringStopStartsNobody(t *testing.T) {
 	})
 }
 
+// The same, for one that has not been told to stop yet, because another one is
+// still there that was after it.
+func TestReadyBeforeItsTurnToStopStartsNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := newSupervisor(t, weatherlight.Config{})
+		a, aHandle := addReady(t, s, weatherlight.Spec{Name: "a"})
+		stubborn, _ := addWorker(t, s, weatherlight.Spec{Name: "stubborn", After: []string{"a"}})
+		stubborn.IgnoreStop()
+		d, dHandle := addWorker(t, s, weatherlight.Spec{Name: "d", After: []string{"a"}})
+		r := weatherlighttest.Start(t, s)
+		a.Ready()
+		synctest.Wait()
+		for _, step := range []func(context.Context) error{dHandle.Stop, aHandle.Stop, aHandle.Restart, dHandle.Restart} {
+			if err := step(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		wantLines(t, []string{"a starting", "stubborn running", "d waiting"}, states(s))
+		go func() {
+			time.Sleep(time.Second)
+			wantLines(t, []string{"a starting", "stubborn stopping", "d waiting"}, states(s))
+			a.Ready()
+			stubborn.Release()
+		}()
+		if err := r.Stop(); err != nil {
+			t.Error(err)
+		}
+		if d.Lives() != 1 {
+			t.Errorf("%d lives of d, want 1", d.Lives())
+		}
+	})
+}
+
 // readyLate says that it is ready when it has been told to stop.
 type readyLate struct{}
 
