@@ -83,6 +83,9 @@ func (c *consumer) run(ctx context.Context) error {
 	if err := c.prepare(ctx); err != nil || ctx.Err() != nil {
 		return err
 	}
+	if c.sub.Ready != nil {
+		c.sub.Ready()
+	}
 	stop := context.WithoutCancel(ctx)
 	handling, cancelHandling := context.WithCancelCause(stop)
 	defer cancelHandling(nil)
