@@ -2,8 +2,10 @@ package oona_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"strconv"
 	"sync"
 	"testing"
@@ -39,15 +41,19 @@ const secret = "golden-secret"
 
 func newCodec(t testing.TB) *leyline.Codec {
 	t.Helper()
-	keys, err := leyline.NewKeyring(leyline.NewSecret(secret))
-	if err != nil {
-		t.Fatal(err)
-	}
-	codec, err := leyline.NewCodec(leyline.CodecConfig{Keys: keys, Source: "test/here-1"})
+	codec, err := codecOf(secret)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return codec
+}
+
+func codecOf(secret string) (*leyline.Codec, error) {
+	keys, err := leyline.NewKeyring(leyline.NewSecret(secret))
+	if err != nil {
+		return nil, err
+	}
+	return leyline.NewCodec(leyline.CodecConfig{Keys: keys, Source: "test/here-1"})
 }
 
 func newClient(t testing.TB, rdb redis.UniversalClient, consumer string) *oona.Client {
@@ -226,3 +232,11 @@ func metricIs(c *oona.Client, name string, want float64) error {
 
 // realRedis starts a redis-server, for what miniredis does not do.
 func realRedis(t *testing.T) *redis.Client { return redistest.Start(t).Client() }
+
+// refusing is a dialer that nobody answers.
+func refusing(seen *calls) func(context.Context, string, string) (net.Conn, error) {
+	return func(context.Context, string, string) (net.Conn, error) {
+		seen.note()
+		return nil, errors.New("connection refused")
+	}
+}

@@ -70,7 +70,7 @@ func (h *held) next(buf []*delivery) (chunk []*delivery, alone bool) {
 	defer h.mu.Unlock()
 	for !h.closed {
 		switch {
-		case h.alone || h.abandoned >= h.workers:
+		case h.alone || h.running+h.abandoned >= h.workers:
 		case h.suspects.n > 0 && (h.credit <= 0 || h.ready.n == 0):
 			if h.running > 0 {
 				break // it starts when they are done
@@ -118,13 +118,13 @@ func (h *held) done(alone bool) {
 	} else {
 		h.running--
 	}
-	if alone || h.suspects.n > 0 {
+	if alone || h.suspects.n > 0 || h.abandoned > 0 {
 		h.work.Broadcast()
 	}
 }
 
-// abandon notes a handler that was left behind. With as many as there are
-// workers, no more work is handed out until one returns.
+// abandon notes a handler that was left behind. It keeps the place of a worker
+// until it returns, so that there are never more handlers than workers.
 func (h *held) abandon() {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -40,7 +40,8 @@ type Subscription struct {
 	// message that is alone is never held back for a batch. Default
 	// [DefaultBatch].
 	Batch int
-	// Workers is how many batches are handled at once. Default GOMAXPROCS.
+	// Workers is how many batches are handled at once, those included that were
+	// left behind because their handler ignores its deadline. Default GOMAXPROCS.
 	Workers int
 	// MaxHeld bounds the entries held in memory: being handled, about to be, or
 	// waiting for a retry. At the bound a failed message is left to be
