@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// checkup is the answer of healthcheck.
+type checkup struct {
+	Healthy   bool     `json:"healthy"`
+	Reason    string   `json:"reason"`
+	Instance  string   `json:"instance,omitempty"`
+	Status    string   `json:"status,omitempty"`
+	Summary   string   `json:"summary,omitempty"`
+	SeenAgoS  *float64 `json:"seen_seconds_ago"`
+	IntervalS float64  `json:"interval_seconds"`
+}
+
+func (a *app) healthcheckCommand() *cobra.Command {
+	var timeout time.Duration
+	cmd := &cobra.Command{
+		Use:   "healthcheck",
+		Short: "Say whether Weatherlight on this host is healthy; exits 3 if not",
+		Long: `Looks on the bus for the newest telemetry packet of this host. It is healthy when
+that packet is not older than three times WEATHERLIGHT_TELEMETRY_INTERVAL and its
+health is not CRITICAL. A process that stopped in order does not count. Exits 3
+when the host is not healthy, 1 when the bus could not be asked.`,
+		Args: argsError(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if timeout <= 0 {
+				return usageErrorf("--timeout must be more than 0s")
+			}
+			return a.healthcheck(cmd.Context(), timeout)
+		},
+	}
+	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Second, "how long to wait for Redis")
+	return cmd
+}
+
+func (a *app) healthcheck(ctx context.Context, timeout time.Duration) error {
+	s, client, err := a.observe(ctx, timeout)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = client.Close() }()
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("redis at %s did not answer within %v", client.Address(), timeout))
+	defer cancel()
+	o := newObserver(client)
+	// One interval more than is healthy, so that a late packet can be told from
+	// none at all.
+	if _, err := o.catchUp(ctx, (overdue+1)*s.TelemetryInterval); err != nil {
+		return errors.Join(err, context.Cause(ctx))
+	}
+	c := o.fleet.checkup(newIdentity().Host, client.Now(), s.TelemetryInterval)
+	if a.json {
+		err = printJSON(a.Out, c)
+	} else {
+		_, err = fmt.Fprintln(a.Out, c)
+	}
+	if err == nil && !c.Healthy {
+		err = answeredError()
+	}
+	return err
+}
+
+// checkup judges a host by the newest packet of its processes.
+func (f *fleet) checkup(host string, now time.Time, interval time.Duration) checkup {
+	c := checkup{Reason: "no telemetry of host " + host, IntervalS: interval.Seconds()}
+	var newest *instance
+	for _, i := range f.sorted() {
+		switch {
+		case hostOf(i.latest.Instance) != host:
+		case i.latest.Summary == summaryShutdown:
+			if newest == nil {
+				c.Reason = "the process on host " + host + " has shut down"
+			}
+		case newest == nil || i.latest.Arrived.After(newest.latest.Arrived):
+			newest = i
+		}
+	}
+	if newest == nil {
+		return c
+	}
+	age := max(0, now.Sub(newest.latest.Arrived))
+	c.Instance, c.Summary = printable(newest.latest.Instance), printable(newest.latest.Summary)
+	c.Status, c.SeenAgoS = healthName(newest.latest.Health), new(age.Seconds())
+	switch {
+	case age > overdue*interval:
+		c.Reason = "its newest packet is too old"
+	case c.Status == "critical":
+		c.Reason = "its health is critical"
+	default:
+		c.Healthy, c.Reason = true, "its newest packet is fresh"
+	}
+	return c
+}
+
+// String is the answer in one line.
+func (c checkup) String() string {
+	word := "not healthy"
+	if c.Healthy {
+		word = "healthy"
+	}
+	if c.Instance == "" {
+		return word + ": " + c.Reason
+	}
+	return fmt.Sprintf("%s: %s (%s: %s, %s; %s ago)", word, c.Reason, c.Instance, c.Status, c.Summary, shortSeconds(deref(c.SeenAgoS)))
+}

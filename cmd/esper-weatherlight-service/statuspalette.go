@@ -1,0 +1,111 @@
+package main
+
+import (
+	"io"
+	"strings"
+
+	"github.com/charmbracelet/lipgloss"
+	"github.com/charmbracelet/x/ansi"
+)
+
+// palette colours text for whoever reads it; on anything but a terminal, and
+// where NO_COLOR is set, it leaves text as it is.
+type palette struct {
+	bad, warn, good, dim, bold, head lipgloss.Style
+}
+
+func newPalette(w io.Writer) *palette {
+	r := lipgloss.NewRenderer(w)
+	return &palette{
+		bad:  r.NewStyle().Bold(true).Foreground(lipgloss.Color("9")),
+		warn: r.NewStyle().Foreground(lipgloss.Color("11")),
+		good: r.NewStyle().Foreground(lipgloss.Color("10")),
+		dim:  r.NewStyle().Faint(true),
+		bold: r.NewStyle().Bold(true),
+		head: r.NewStyle().Bold(true).Underline(true),
+	}
+}
+
+// health is the colour of a word of health.
+func (p *palette) health(word string) lipgloss.Style {
+	switch word {
+	case "healthy":
+		return p.good
+	case "degraded":
+		return p.warn
+	case healthStopped, "unknown", "unspecified":
+		return p.dim
+	}
+	return p.bad
+}
+
+// state is the colour of a worker's state.
+func (p *palette) state(v *workerView) lipgloss.Style {
+	switch {
+	case v.looping():
+		return p.bad
+	case v.State == stateRunning:
+		return p.good
+	case v.State == healthStopped || v.State == stateUnknown:
+		return p.dim
+	}
+	return p.bad
+}
+
+// mark is the sign in front of a problem.
+func (p *palette) mark(severity string) string {
+	switch severity {
+	case severityCritical:
+		return p.bad.Render("✖")
+	case severityWarning:
+		return p.warn.Render("▲")
+	}
+	return p.dim.Render("•")
+}
+
+// column is a column of a table: its title, and on which side its text stands.
+type column struct {
+	title string
+	right bool
+}
+
+// table lays rows out in columns under their titles, each line at most width
+// wide where width is not 0. Cells may be coloured.
+func (p *palette) table(columns []column, rows [][]string, width int) []string {
+	widths := make([]int, len(columns))
+	for i, c := range columns {
+		widths[i] = ansi.StringWidth(c.title)
+		for _, row := range rows {
+			widths[i] = max(widths[i], ansi.StringWidth(row[i]))
+		}
+	}
+	titles := make([]string, len(columns))
+	for i, c := range columns {
+		titles[i] = p.dim.Render(c.title)
+	}
+	lines := make([]string, 0, len(rows)+1)
+	for _, row := range append([][]string{titles}, rows...) {
+		var b strings.Builder
+		for i, cell := range row {
+			gap := strings.Repeat(" ", widths[i]-ansi.StringWidth(cell))
+			if columns[i].right {
+				cell, gap = gap+cell, ""
+			}
+			b.WriteString(cell)
+			if i < len(row)-1 {
+				b.WriteString(gap + "  ")
+			}
+		}
+		lines = append(lines, fitted(b.String(), width))
+	}
+	return lines
+}
+
+// fitted shortens a line, which may be coloured, to width columns, and marks what
+// was cut; 0 means any width.
+func fitted(line string, width int) string {
+	if width <= 0 {
+		return line
+	}
+	return ansi.Truncate(line, width, "…")
+}

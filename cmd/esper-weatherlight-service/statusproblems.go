@@ -1,0 +1,297 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/esper-lite/esper/leyline"
+)
+
+// Severities of problems.
+const (
+	severityCritical = "critical" // work is not done, or may be lost
+	severityWarning  = "warning"  // somebody should look today
+	severityNotice   = "notice"   // good to know
+)
+
+// problem is one thing that is wrong, in words for somebody who sees the system
+// for the first time.
+type problem struct {
+	Severity string `json:"severity"`
+	Subject  string `json:"subject"` // what it is about
+	Text     string `json:"text"`    // what is wrong
+	Remedy   string `json:"remedy"`  // what to do first
+}
+
+// diagnose lists what is wrong, the worst first.
+func diagnose(v *fleetView) []problem {
+	found := []problem{}
+	for _, check := range []func(*fleetView) []problem{
+		busProblems, absenceProblems, silenceProblems, workerProblems, healthProblems, emergencyProblems,
+		deadLetterProblems, queueProblems, refusalProblems, prefetchProblems, figureProblems, policyProblems,
+	} {
+		found = append(found, check(v)...)
+	}
+	slices.SortStableFunc(found, func(a, b problem) int {
+		return cmp.Compare(severityRank(a.Severity), severityRank(b.Severity))
+	})
+	return found
+}
+
+func severityRank(s string) int {
+	return slices.Index([]string{severityCritical, severityWarning, severityNotice}, s)
+}
+
+// worstHealth is the health of a fleet with these problems.
+func worstHealth(problems []problem) string {
+	if len(problems) == 0 {
+		return "healthy"
+	}
+	switch problems[0].Severity {
+	case severityCritical:
+		return "critical"
+	case severityWarning:
+		return "degraded"
+	}
+	return "healthy"
+}
+
+func busProblems(v *fleetView) []problem {
+	if v.Bus.Reachable {
+		return nil
+	}
+	return []problem{{
+		severityCritical, "Redis at " + v.Bus.Address,
+		fmt.Sprintf("does not answer since %s: %s", shortSeconds(v.Bus.AwayS), v.Bus.Error),
+		"Bring Redis back. Workers wait for it and lose nothing; all figures below are from before.",
+	}}
+}
+
+func absenceProblems(v *fleetView) []problem {
+	if v.Bus.Unverified > 0 {
+		p := problem{
+			severityWarning, "telemetry",
+			fmt.Sprintf("%d messages on the bus do not verify with our secret", v.Bus.Unverified),
+			"Somebody forges telemetry, or signs it with another secret than ESPER_LEYLINE_SECRET here.",
+		}
+		if len(v.Instances) == 0 {
+			p.Severity = severityCritical
+			p.Remedy = "Give this command the ESPER_LEYLINE_SECRET that the fleet uses."
+		}
+		return []problem{p}
+	}
+	if len(v.Instances) > 0 || !v.Bus.Reachable {
+		return nil
+	}
+	return []problem{{
+		severityCritical, "the fleet", "no Weatherlight process reports on this bus",
+		"Start one, or check that REDIS_URL names the bus of the fleet.",
+	}}
+}
+
+func silenceProblems(v *fleetView) (found []problem) {
+	if !v.Bus.Reachable {
+		return nil // nobody can be heard
+	}
+	alive := false
+	for _, i := range v.Instances {
+		alive = alive || i.alive()
+	}
+	for _, i := range v.Instances {
+		if i.Health != healthSilent {
+			continue
+		}
+		p := problem{
+			severityWarning, i.Instance,
+			fmt.Sprintf("has been silent for %s (it reports every %s); it last said %q",
+				shortSeconds(i.SeenAgoS), shortSeconds(i.IntervalS), i.Summary),
+			"The process was killed, hangs, or cannot reach Redis: look at it on its host.",
+		}
+		if !alive {
+			p.Severity = severityCritical
+			p.Text += "; no other process is left"
+		}
+		found = append(found, p)
+	}
+	return found
+}
+
+func workerProblems(v *fleetView) (found []problem) {
+	for _, w := range v.Workers {
+		p := problem{Severity: severityCritical, Subject: "worker " + w.Worker + " on " + w.Instance}
+		said := ""
+		if w.LastError != "" {
+			said = ": " + w.LastError
+		}
+		switch {
+		case w.State == stateUnknown || w.State == healthStopped:
+			continue
+		case w.looping():
+			p.Text = fmt.Sprintf("crashes again and again, %s restarts in the last minute%s", count(w.Recent), said)
+			p.Remedy = "Mend what its error says; it is restarted with a growing delay until then."
+		case w.State == stateBackingOff:
+			p.Text = fmt.Sprintf("is down and restarts in %s%s", shortSeconds(deref(w.BackoffS)), said)
+			p.Remedy = "Mend what its error says; it is restarted with a growing delay until then."
+		case w.State != stateRunning && w.LastError != "":
+			p.Text = "is " + w.State + said
+			p.Remedy = "If it was parked after too many failures, mend what its error says and restart the process."
+		case w.State != stateRunning:
+			p.Severity = severityWarning
+			p.Text = "is " + w.State
+			p.Remedy = "At a start this passes within seconds; otherwise look at the log of the process."
+		case w.Recent > 0:
+			p.Severity = severityWarning
+			p.Text = fmt.Sprintf("was restarted %s in the last minute%s", times(w.Recent), said)
+			p.Remedy = "It runs again. If it happens often, mend what its error says."
+		default:
+			continue
+		}
+		found = append(found, p)
+	}
+	return found
+}
+
+// healthProblems tells of processes that say that they are not well, for reasons
+// that the lists above and below do not show.
+func healthProblems(v *fleetView) (found []problem) {
+	for _, i := range v.Instances {
+		p := problem{Subject: i.Instance}
+		switch {
+		case i.Health == "critical":
+			p.Severity, p.Text = severityCritical, fmt.Sprintf("says that it is critical (%s)", i.Summary)
+			p.Remedy = "None of its workers is up: mend what their errors say."
+		case i.Summary == "abandoned":
+			p.Severity, p.Text = severityWarning, "has a worker that does not stop and was given up"
+			p.Remedy = "Its log names the goroutine. Restart the process when convenient."
+		default:
+			continue
+		}
+		found = append(found, p)
+	}
+	return found
+}
+
+func emergencyProblems(v *fleetView) []problem {
+	if !v.Emergency.Active {
+		return nil
+	}
+	why := ""
+	if v.Emergency.Reason != "" || v.Emergency.Origin != "" {
+		why = fmt.Sprintf(": %q from %s", v.Emergency.Reason, cmp.Or(v.Emergency.Origin, "somebody"))
+	}
+	p := problem{
+		severityWarning, "emergency signal",
+		fmt.Sprintf("%s %s ago%s", v.Emergency.Level, shortSeconds(deref(v.Emergency.AgoS)), why),
+		"Weatherlight reports it and goes on. Ask whoever sent it.",
+	}
+	if v.Emergency.Level == "halt" {
+		p.Severity = severityCritical
+	}
+	return []problem{p}
+}
+
+func deadLetterProblems(v *fleetView) []problem {
+	recent, reasons := 0.0, []string{}
+	for _, r := range v.DeadLetters.Reasons {
+		if r.Recent > 0 {
+			recent += r.Recent
+			reasons = append(reasons, fmt.Sprintf("%s %s on %s", count(r.Recent), r.Reason, r.Stream))
+		}
+	}
+	waiting := v.DeadLetters.Waiting
+	switch {
+	case recent > 0:
+		return []problem{{
+			severityWarning, "dead letters",
+			fmt.Sprintf("%s given up in the last minute: %s", messages(recent), strings.Join(reasons, ", ")),
+			`"deadletter list" shows them; mend the cause, then "deadletter replay".`,
+		}}
+	case waiting != nil && *waiting > 0:
+		return []problem{{
+			severityNotice, "dead letters",
+			fmt.Sprintf("%s wait to be replayed or dropped", messages(float64(*waiting))),
+			`"deadletter list" shows them.`,
+		}}
+	}
+	return nil
+}
+
+// What a queue may look like before it is a problem: the age of its oldest
+// message, and how many wait (contract section 5: Nissa's alert).
+const (
+	queueOldS  = 30
+	queueDepth = 4000
+)
+
+func queueProblems(v *fleetView) (found []problem) {
+	for _, q := range v.Queues {
+		waiting := float64(deref(q.Waiting) + deref(q.Pending))
+		old := deref(q.OldestS)
+		if q.Group == "" || (old < queueOldS && waiting <= queueDepth) {
+			continue
+		}
+		text := fmt.Sprintf("%s wait", messages(waiting))
+		if q.OldestS != nil {
+			text += ", the oldest for " + shortSeconds(old)
+		}
+		found = append(found, problem{
+			severityWarning, "queue " + q.Stream + " of " + q.Group, text,
+			"More comes in than is worked off: look at the workers above, or start more replicas.",
+		})
+	}
+	return found
+}
+
+// refusalHints say, for each reason, what it most often means.
+var refusalHints = map[leyline.Reason]string{
+	leyline.Unsigned:      "Somebody writes to the bus without a secret.",
+	leyline.BadSignature:  "Forged, or signed with a secret that the fleet does not accept: compare ESPER_LEYLINE_SECRET.",
+	leyline.TooLarge:      "Larger than OONA_MAX_MESSAGE_BYTES.",
+	leyline.NotAMessage:   "Something that is not a message is written to this stream.",
+	leyline.Stale:         "Older than KERNEL_FRESHNESS_WINDOW_MS when they came: recorded messages, or a producer whose clock is late.",
+	leyline.Future:        "The clock of a producer is ahead by more than LEYLINE_CLOCK_SKEW.",
+	leyline.Replayed:      "Sent again under an id that was used before: a recording, or a producer that reuses ids.",
+	leyline.WrongAudience: "Signed for another stream and copied to this one.",
+}
+
+func refusalProblems(v *fleetView) (found []problem) {
+	for _, r := range v.Refusals {
+		if r.Recent <= 0 {
+			continue
+		}
+		found = append(found, problem{
+			severityWarning, "refused messages",
+			fmt.Sprintf("%s refused as %s on %s in the last minute", messages(r.Recent), r.Reason, r.Stream),
+			cmp.Or(refusalHints[leyline.Reason(r.Reason)], "They were counted and not handled."),
+		})
+	}
+	return found
+}
+
+func prefetchProblems(v *fleetView) (found []problem) {
+	p := v.Prefetch
+	if p.ErrorsPerS > 0 {
+		found = append(found, problem{
+			severityWarning, "prefetch",
+			fmt.Sprintf("%s answers per second are errors of the library", rate(p.ErrorsPerS)),
+			`"urza verify" says which artifacts are missing or damaged.`,
+		})
+	}
+	if p.ObjectiveMS != nil && p.P95MS != nil && *p.P95MS > *p.ObjectiveMS {
+		found = append(found, problem{
+			severityWarning, "prefetch",
+			fmt.Sprintf("1 of 20 answers takes more than %s, the objective is %s", millis(*p.P95MS), millis(*p.ObjectiveMS)),
+			"Large artifacts are being hashed, or the disk or Redis is slow.",
+		})
+	}
+	return found
+}
+
+func deref[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
+	}
+	return v
+}

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+)
+
+// queueView is what waits in a stream, for one group of consumers.
+type queueView struct {
+	Stream  string   `json:"stream"`
+	Group   string   `json:"group,omitempty"`
+	Waiting *int64   `json:"waiting"` // not delivered to anybody
+	Pending *int64   `json:"pending"` // delivered, and not finished
+	OldestS *float64 `json:"oldest_seconds"`
+}
+
+// queueReading is what Redis itself says of the queues; the zero reading says
+// nothing.
+type queueReading struct {
+	Queues      []queueView
+	DeadLetters *int64
+}
+
+// depthFigures are the depths that processes report, by the stream's usual name.
+var depthFigures = map[string]string{
+	"oona.queue_depth_normal":          "oona.normal",
+	"oona.queue_depth_emergency":       "oona.emergency",
+	"oona.queue_depth_kernel_requests": "oona.kernels.requests",
+	"oona.queue_depth_kernel_ready":    "oona.kernels.ready",
+	"oona.queue_depth_kernel_errors":   "oona.kernels.errors",
+}
+
+// queues returns what is known of the queues: from Redis where that was read,
+// else what the processes report, which all look at the same streams.
+func (f *fleet) queues(read queueReading) ([]queueView, *int64) {
+	dead := read.DeadLetters
+	if dead == nil {
+		dead = f.deepest("oona.queue_depth_dead_letters")
+	}
+	views := slices.Clone(read.Queues)
+	if len(views) == 0 {
+		for figure, stream := range depthFigures {
+			if depth := f.deepest(figure); depth != nil {
+				views = append(views, queueView{Stream: stream, Waiting: depth})
+			}
+		}
+	}
+	if views == nil {
+		views = []queueView{}
+	}
+	slices.SortFunc(views, func(a, b queueView) int {
+		return cmp.Or(strings.Compare(a.Stream, b.Stream), strings.Compare(a.Group, b.Group))
+	})
+	return views, dead
+}
+
+// deepest returns the largest value of a figure over all processes; nil where
+// none reports it.
+func (f *fleet) deepest(figure string) *int64 {
+	var most *int64
+	for _, i := range f.instances {
+		if v, ok := i.latest.Figures[figure]; ok && (most == nil || int64(v) > *most) {
+			most = new(int64(v))
+		}
+	}
+	return most
+}
