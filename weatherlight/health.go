@@ -39,7 +39,7 @@ func (r *Reporter) judge(snap Snapshot, now time.Time) health {
 	}
 	var h health
 	switch {
-	case up <= 0 && snap.BackingOff+snap.Parked > 0:
+	case up <= 0 && snap.BackingOff+snap.Parked > 0 && !snap.ShuttingDown:
 		h = health{status: leylinepb.HealthStatus_HEALTH_STATUS_CRITICAL, summary: summaryNoWorker}
 	case now.Before(halted):
 		h = health{status: leylinepb.HealthStatus_HEALTH_STATUS_UNHEALTHY, summary: summaryHalt}

@@ -241,6 +241,33 @@ func TestParkedWorkerDegradesHealth(t *testing.T) {
 	})
 }
 
+// That the others are stopped first is no reason for an alarm.
+func TestShutdownIsNotCritical(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := newStation(t, weatherlight.ReporterConfig{RecentError: time.Second})
+		parked, _ := addWorker(t, st.supervisor, weatherlight.Spec{
+			Name:    "parked",
+			Backoff: weatherlight.Backoff{Initial: weatherlight.AtOnce},
+			Limit:   weatherlight.Limit{Failures: 1, Then: weatherlight.Park},
+		})
+		r := weatherlighttest.Start(t, st.supervisor)
+		parked.Return(errBoom)
+		parked.Return(errBoom)
+		st.worker.IgnoreStop()
+		time.Sleep(9500 * time.Millisecond)
+		st.wire.take()
+		go func() {
+			time.Sleep(time.Second) // a packet is due meanwhile
+			st.worker.Release()
+		}()
+		start := time.Now()
+		if err := r.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		wantLines(t, []string{"500ms degraded parked", "1s degraded shutdown"}, st.lines(start))
+	})
+}
+
 // A crash loop without backoff must not become a flood of packets.
 func TestFlappingHealthIsLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

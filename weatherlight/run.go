@@ -30,6 +30,7 @@ func (s *Supervisor) RunReady(ctx context.Context, ready func()) error {
 		return err
 	}
 	err := s.keepUp(ctx, ready)
+	s.figures.shuttingDown.Store(true)
 	s.publish(Event{Kind: EventShuttingDown, At: time.Now(), Err: err})
 	s.stopAll(s.shutdownPlan(ctx))
 	s.finish()
@@ -84,6 +85,7 @@ func (s *Supervisor) finish() {
 	s.running, s.base = false, nil
 	s.round, s.plan = nil, nil
 	s.figures.started.Store(nil)
+	s.figures.shuttingDown.Store(false)
 }
 
 // keepUp returns nil when ctx ends, and an error when it cannot go on. Workers

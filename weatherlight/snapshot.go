@@ -33,6 +33,9 @@ type Snapshot struct {
 	LastFailure *Failure
 	// Started is when Run was called, zero while the supervisor does not run.
 	Started time.Time
+	// ShuttingDown is whether Run is about to return: all workers are being
+	// stopped.
+	ShuttingDown bool
 	// EventsDropped is how many events subscribers have missed, see
 	// [Supervisor.Subscribe].
 	EventsDropped uint64
@@ -66,6 +69,7 @@ func (s *Supervisor) Snapshot() Snapshot {
 	if at := s.figures.started.Load(); at != nil {
 		snap.Started = *at
 	}
+	snap.ShuttingDown = s.figures.shuttingDown.Load()
 	return snap
 }
 
@@ -130,12 +134,13 @@ func (w *Handle) fill(st *WorkerStatus, now time.Duration) {
 
 // figures are what a Snapshot reads.
 type figures struct {
-	counts      [numStates]atomic.Int64
-	abandoned   atomic.Int64
-	restarts    atomic.Uint64
-	failures    atomic.Uint64
-	lastFailure atomic.Pointer[Failure]
-	started     atomic.Pointer[time.Time] // nil while not running
+	counts       [numStates]atomic.Int64
+	abandoned    atomic.Int64
+	restarts     atomic.Uint64
+	failures     atomic.Uint64
+	lastFailure  atomic.Pointer[Failure]
+	started      atomic.Pointer[time.Time] // nil while not running
+	shuttingDown atomic.Bool
 }
 
 func (f *figures) failed(last *Failure) {
