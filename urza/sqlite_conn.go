@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -49,7 +50,7 @@ func connect(ctx context.Context, path string) (*connection, error) {
 		return nil, err
 	}
 	c := &connection{db: db}
-	if err := c.setUp(context.WithoutCancel(ctx)); err != nil {
+	if err := c.setUp(context.WithoutCancel(ctx), path); err != nil {
 		c.close()
 		return nil, err
 	}
@@ -65,7 +66,7 @@ func fileURI(path string) string {
 	return (&url.URL{Scheme: "file", Path: path}).String()
 }
 
-func (c *connection) setUp(ctx context.Context) error {
+func (c *connection) setUp(ctx context.Context, path string) error {
 	var err error
 	if c.conn, err = c.db.Conn(ctx); err != nil {
 		return err
@@ -76,6 +77,9 @@ func (c *connection) setUp(ctx context.Context) error {
 		}
 	}
 	if err := c.useRollbackJournal(ctx); err != nil {
+		return err
+	}
+	if err := c.clearJournal(path + "-journal"); err != nil {
 		return err
 	}
 	var tables int
@@ -102,6 +106,46 @@ func (c *connection) useRollbackJournal(ctx context.Context) error {
 		return err
 	}
 	return nil
+}
+
+// clearJournal has SQLite remove a journal that a crash left before it said
+// anything: it is harmless, but stays until the next write. So this is one,
+// which changes nothing. A journal that does say something is played back by
+// beginning, and that of a writer under way makes beginning fail as busy.
+func (c *connection) clearJournal(journal string) error {
+	if _, err := os.Stat(journal); err != nil {
+		return nil
+	}
+	if err := c.begin(); err != nil {
+		if isBusy(err) || sqliteCode(err)&0xff == sqliteReadOnly {
+			return nil
+		}
+		return err
+	}
+	if _, err := os.Stat(journal); err != nil {
+		return c.rollback()
+	}
+	err := c.rewriteVersion()
+	if err == nil {
+		err = c.commit()
+	}
+	if err != nil {
+		err = errors.Join(err, c.rollback())
+	}
+	if isBusy(err) {
+		return nil // somebody reads; it stays until the next write
+	}
+	return err
+}
+
+// rewriteVersion writes the number that applications may keep in the file, as
+// it is.
+func (c *connection) rewriteVersion() error {
+	var version int
+	if err := c.conn.QueryRowContext(context.Background(), "PRAGMA user_version").Scan(&version); err != nil {
+		return err
+	}
+	return c.exec(fmt.Sprintf("PRAGMA user_version = %d", version))
 }
 
 func (c *connection) prepare(ctx context.Context) error {

@@ -14,8 +14,9 @@ import (
 const (
 	sqliteBusy     = 5
 	sqliteLocked   = 6
+	sqliteReadOnly = 8
 	sqliteProtocol = 15
-	sqliteMoved    = 8 | 4<<8 // READONLY_DBMOVED
+	sqliteMoved    = sqliteReadOnly | 4<<8 // READONLY_DBMOVED
 )
 
 var errReplaced = errors.New("urza: catalogue file was replaced")
