@@ -57,7 +57,11 @@ func (a *app) status(ctx context.Context, look statusFlags) error {
 	if _, err := o.catchUp(ctx, look.since); err != nil {
 		return errors.Join(err, context.Cause(ctx))
 	}
-	view := o.view(s.TelemetryInterval, look.since, busView{Address: client.Address(), Reachable: true}, queueReading{})
+	queues, err := readQueues(ctx, client)
+	if ctx.Err() != nil {
+		return errors.Join(err, context.Cause(ctx))
+	}
+	view := o.view(s.TelemetryInterval, look.since, busView{Address: client.Address(), Reachable: true}, queues)
 	if a.json {
 		return printJSON(a.Out, view)
 	}

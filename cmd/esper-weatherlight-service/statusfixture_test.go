@@ -88,11 +88,16 @@ func (p *told) packet(at time.Time) *pb.TelemetryPacket {
 		SourceSubsystem: subsystem,
 		Timestamp:       timestamppb.New(at),
 		SystemHealth: &pb.SystemHealth{Status: p.status, Summary: p.summary, Indicators: map[string]string{
-			"instance": p.instance, "policy_version": p.policy,
+			"instance": p.instance,
 		}},
 	}
 	for name, value := range p.figures {
 		packet.Metrics = append(packet.Metrics, &pb.MetricPoint{Name: name, Value: value})
+	}
+	if p.policy != "" {
+		packet.Metrics = append(packet.Metrics, &pb.MetricPoint{
+			Name: "tamiyo.policy.active", Value: 1, Attributes: map[string]string{"tamiyo_policy_version": p.policy, "policy_id": "p"},
+		})
 	}
 	for bound, n := range p.buckets {
 		packet.Metrics = append(packet.Metrics, &pb.MetricPoint{Name: figureDuration + suffixBucket, Value: n, Attributes: map[string]string{attributeBound: bound}})

@@ -89,10 +89,9 @@ func TestQueueProblems(t *testing.T) {
 		want  int
 	}{
 		{"empty", queueView{Stream: "s", Group: "g", Waiting: waiting(0), Pending: waiting(0)}, 0},
-		{"busy", queueView{Stream: "s", Group: "g", Waiting: waiting(3000), Pending: waiting(1000), OldestS: new(1.0)}, 0},
-		{"deep", queueView{Stream: "s", Group: "g", Waiting: waiting(3001), Pending: waiting(1000)}, 1},
-		{"old", queueView{Stream: "s", Group: "g", Pending: waiting(1), OldestS: new(31.0)}, 1},
-		{"of nobody", queueView{Stream: "s", Waiting: waiting(1 << 20)}, 0},
+		{"busy", queueView{Stream: "s", Waiting: waiting(4000), Pending: waiting(1000), OldestS: new(1.0)}, 0},
+		{"deep", queueView{Stream: "s", Group: "g", Waiting: waiting(4001), Pending: waiting(1000)}, 1},
+		{"old", queueView{Stream: "s", Waiting: waiting(1), Pending: waiting(1), OldestS: new(31.0)}, 1},
 	} {
 		s := stories["steady"]()
 		v := s.fleet.view(s.now, 10*time.Second, busView{Reachable: true}, queueReading{Queues: []queueView{test.queue}})
@@ -220,10 +219,11 @@ func TestHostilePacket(t *testing.T) {
 			{Name: "weatherlight.worker." + nasty + ".running"},
 			{Name: "weatherlight.worker." + nasty + ".backoff_seconds", Value: -1e300},
 			{Name: "oona.refused." + nasty, Value: math.MaxFloat64, Attributes: map[string]string{"stream": nasty}},
+			{Name: "tamiyo.policy.active", Value: 1, Attributes: map[string]string{"tamiyo_policy_version": nasty}},
 			{Name: figureDuration + suffixBucket, Value: -1, Attributes: map[string]string{"le": "NaN"}},
 		},
 		Events:       []*pb.TelemetryEvent{nil, {Description: "worker_error", Attributes: map[string]string{"worker": nasty, "error": nasty, "last_error_ts": "1e400"}}},
-		SystemHealth: &pb.SystemHealth{Status: 99, Summary: nasty, Indicators: map[string]string{"instance": nasty, "policy_version": nasty}},
+		SystemHealth: &pb.SystemHealth{Status: 99, Summary: nasty, Indicators: map[string]string{"instance": nasty}},
 	}
 	f.observe(&oona.Message{Arrival: storyStart, Body: packet})
 	f.observe(&oona.Message{Arrival: storyStart, Body: &pb.TelemetryPacket{SourceSubsystem: nasty}})

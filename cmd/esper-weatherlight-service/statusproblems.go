@@ -227,17 +227,16 @@ const (
 
 func queueProblems(v *fleetView) (found []problem) {
 	for _, q := range v.Queues {
-		waiting := float64(deref(q.Waiting) + deref(q.Pending))
-		old := deref(q.OldestS)
-		if q.Group == "" || (old < queueOldS && waiting <= queueDepth) {
+		waiting, old := deref(q.Waiting), deref(q.OldestS)
+		if old < queueOldS && waiting <= queueDepth {
 			continue
 		}
-		text := fmt.Sprintf("%s wait", messages(waiting))
+		text := fmt.Sprintf("%s wait", messages(float64(waiting)))
 		if q.OldestS != nil {
 			text += ", the oldest for " + shortSeconds(old)
 		}
 		found = append(found, problem{
-			severityWarning, "queue " + q.Stream + " of " + q.Group, text,
+			severityWarning, "queue " + q.Stream, text,
 			"More comes in than is worked off: look at the workers above, or start more replicas.",
 		})
 	}

@@ -2,17 +2,22 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"slices"
 	"strings"
+
+	"github.com/esper-lite/esper/oona"
 )
 
-// queueView is what waits in a stream, for one group of consumers.
+// queueView is what waits in a stream, for the group of consumers that is
+// furthest behind.
 type queueView struct {
 	Stream  string   `json:"stream"`
 	Group   string   `json:"group,omitempty"`
-	Waiting *int64   `json:"waiting"` // not delivered to anybody
-	Pending *int64   `json:"pending"` // delivered, and not finished
+	Waiting *int64   `json:"waiting"` // not finished: undelivered and pending
+	Pending *int64   `json:"pending"` // of these, delivered to a consumer
 	OldestS *float64 `json:"oldest_seconds"`
+	Length  *int64   `json:"length"` // entries, finished ones included
 }
 
 // queueReading is what Redis itself says of the queues; the zero reading says
@@ -20,6 +25,25 @@ type queueView struct {
 type queueReading struct {
 	Queues      []queueView
 	DeadLetters *int64
+}
+
+// readQueues asks Redis what waits: one command. It returns what it can: where
+// that is refused, what the processes report has to do.
+func readQueues(ctx context.Context, client *oona.Client) (read queueReading, err error) {
+	if err := client.Sample(ctx); err != nil {
+		return read, err
+	}
+	streams := client.Streams()
+	for _, name := range streams.All() {
+		depth := client.Depth(name)
+		switch {
+		case name == streams.DeadLetter:
+			read.DeadLetters = &depth.Length
+		case depth.Waiting > 0 || name == streams.KernelRequests || name == streams.Emergency:
+			read.Queues = append(read.Queues, queueView{Stream: name, Waiting: &depth.Waiting, Length: &depth.Length})
+		}
+	}
+	return read, nil
 }
 
 // depthFigures are the depths that processes report, by the stream's usual name.
@@ -36,7 +60,7 @@ var depthFigures = map[string]string{
 func (f *fleet) queues(read queueReading) ([]queueView, *int64) {
 	dead := read.DeadLetters
 	if dead == nil {
-		dead = f.deepest("oona.queue_depth_dead_letters")
+		dead = f.deepest("oona.dead_letters")
 	}
 	views := slices.Clone(read.Queues)
 	if len(views) == 0 {

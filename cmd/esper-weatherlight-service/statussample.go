@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"math"
 	"strings"
 	"time"
@@ -89,9 +90,6 @@ func sampleOf(m *oona.Message, packet *pb.TelemetryPacket) sample {
 			s.take(point.GetName(), min(max(v, -maxFigure), maxFigure), point.GetAttributes())
 		}
 	}
-	if version := s.Indicators["policy_version"]; version != "" {
-		s.Policies = append(s.Policies, version)
-	}
 	for _, event := range packet.GetEvents() {
 		s.takeEvent(event)
 	}
@@ -114,8 +112,8 @@ func (s *sample) take(name string, value float64, attributes map[string]string) 
 		}
 		return
 	}
-	if version := attributes["version"]; version != "" && strings.HasPrefix(name, "tamiyo.policy.") && value != 0 {
-		s.Policies = append(s.Policies, version)
+	if name == "tamiyo.policy.active" && value != 0 {
+		s.Policies = append(s.Policies, cmp.Or(attributes["tamiyo_policy_version"], "without a version"))
 	}
 	if state := attributes["state"]; state != "" {
 		if worker, ok := workerOf(name, ".running"); ok {

@@ -130,11 +130,11 @@ func (v *workerView) errorText(width int) string {
 }
 
 func (p *palette) queues(v *fleetView, width int) []string {
-	columns := []column{{"QUEUE", false}, {"GROUP", false}, {"WAITING", true}, {"PENDING", true}, {"OLDEST", true}}
+	columns := []column{{"QUEUE", false}, {"WAITING", true}, {"PENDING", true}, {"OLDEST", true}, {"LENGTH", true}}
 	rows := make([][]string, len(v.Queues))
 	for n, q := range v.Queues {
 		rows[n] = []string{
-			q.Stream, q.Group, optional(q.Waiting, countOf[int64]), optional(q.Pending, countOf[int64]), optional(q.OldestS, shortSeconds),
+			q.Stream, optional(q.Waiting, countOf), optional(q.Pending, countOf), optional(q.OldestS, shortSeconds), optional(q.Length, countOf),
 		}
 	}
 	if len(rows) == 0 {

@@ -90,7 +90,7 @@ func optional[T any](v *T, text func(T) string) string {
 	return text(*v)
 }
 
-func countOf[N int | int64](n N) string { return count(float64(n)) }
+func countOf(n int64) string { return count(float64(n)) }
 
 // clipped shortens a line to width columns; what is cut is marked.
 func clipped(s string, width int) string {
