@@ -179,9 +179,10 @@ func isDue(s *seed, now time.Time) bool {
 // sweepInterval is how often Run looks for embargoes that are over.
 const sweepInterval = time.Second
 
-// Run resets seeds whose embargo is over, about once a second, until ctx ends,
-// and then returns nil. It is optional: without it a seed is reset when it is
-// next germinated.
+// Run looks after the seeds, about once a second, until ctx ends, and then returns
+// nil: it resets those whose embargo is over, and asks again about those that have
+// their kernel and were held at G1. It is optional: without it a seed is reset
+// when it is next germinated, and asked about when Advance is called.
 //
 // Run also tells of the seeds that a process does not keep: when it starts, that
 // seeds of an earlier process are gone, and when it ends, how many go with this
@@ -202,20 +203,28 @@ func (m *Manager) Run(ctx context.Context) error {
 	}
 }
 
-// sweep resets what is due. A seed that cannot be reset now is due again.
+// sweep resets and advances what is due. A seed that cannot go on is due again.
 func (m *Manager) sweep(ctx context.Context) {
 	now := time.Now()
-	var due []string
+	var due, held []string
 	m.mu.Lock()
 	for id, s := range m.seeds {
-		if isDue(s, now) {
+		switch {
+		case isDue(s, now):
 			due = append(due, id)
+		case s.stage == germinated && s.kernel != nil && !s.paused:
+			held = append(held, id)
 		}
 	}
 	m.mu.Unlock()
 	for _, id := range due {
 		if _, err := m.reset(ctx, id); err != nil {
 			m.cfg.Logger.DebugContext(ctx, "seed not reset", "seed_id", id, "error", err)
+		}
+	}
+	for _, id := range held {
+		if _, err := m.Advance(ctx, id); err != nil {
+			m.cfg.Logger.DebugContext(ctx, "seed not training", "seed_id", id, "error", err)
 		}
 	}
 }
