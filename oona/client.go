@@ -28,8 +28,12 @@ type Client struct {
 	name  string // of this client among all: the consumer's, or one of its own
 	stats stats
 
-	consumers consumers
-	depths    depths
+	consumers    consumers
+	depths       depths
+	additions    additions
+	emergencies  *emergencies
+	conservative conservative
+	publishing   *breaker
 }
 
 // poolSize is the number of connections of a client of ours. Commands are few
@@ -82,7 +86,10 @@ func newClient(ctx context.Context, rdb redis.UniversalClient, conn connector, c
 		keys: newKeyspace(conn.cluster, cfg.Guard.Retention()),
 		log:  cfg.Logger,
 		name: cmp.Or(cfg.Consumer, uuid.NewString()),
+
+		emergencies: newEmergencies(cfg.EmergencyPerMinute),
 	}
+	c.publishing = newBreaker(&c.stats.publishBreaks)
 	if err := c.waitForServer(ctx); err != nil {
 		return nil, err
 	}

@@ -16,6 +16,11 @@ const (
 	DefaultMaxAttempts = 5
 	// DefaultHandlerTimeout bounds one call of a handler.
 	DefaultHandlerTimeout = 30 * time.Second
+	// DefaultMaxQueueDepth is how many entries may wait in a stream.
+	DefaultMaxQueueDepth = 100_000
+	// DefaultEmergencyPerMinute is how many messages a client may send to the
+	// emergency stream.
+	DefaultEmergencyPerMinute = 120
 	// DefaultBatch is how many entries are read, and committed, at once.
 	DefaultBatch = 256
 )
@@ -41,6 +46,15 @@ type Config struct {
 	// MessageTTL is the age at which work expires and finished entries are
 	// trimmed. Zero means [DefaultMessageTTL].
 	MessageTTL time.Duration
+	// MaxQueueDepth is how many entries may wait in a stream before publishing
+	// to it is refused altogether; see [ErrBackPressure]. Zero means
+	// [DefaultMaxQueueDepth].
+	MaxQueueDepth int64
+	// EmergencyPerMinute is how many messages this client sends to the
+	// emergency stream, as a burst and per minute; beyond that they are refused
+	// with [ErrRateLimited]. Zero means [DefaultEmergencyPerMinute], a negative
+	// number no limit.
+	EmergencyPerMinute int
 	// Logger receives what an operator must know. Nil discards.
 	Logger *slog.Logger
 }
@@ -52,6 +66,11 @@ func (c Config) withDefaults() (Config, error) {
 	if c.MessageTTL < 0 {
 		return c, errors.New("oona: Config.MessageTTL is negative")
 	}
+	if c.MaxQueueDepth < 0 {
+		return c, errors.New("oona: Config.MaxQueueDepth is negative")
+	}
+	c.MaxQueueDepth = cmp.Or(c.MaxQueueDepth, DefaultMaxQueueDepth)
+	c.EmergencyPerMinute = cmp.Or(c.EmergencyPerMinute, DefaultEmergencyPerMinute)
 	if c.Guard == nil {
 		guard, err := leyline.NewGuard(leyline.GuardConfig{})
 		if err != nil {

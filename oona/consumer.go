@@ -56,6 +56,7 @@ type consumer struct {
 	log     *slog.Logger
 
 	held       *held
+	reading    *breaker
 	outcomes   chan []outcome
 	wake       chan struct{} // signalled when a retry was scheduled
 	idsAhead   atomic.Bool   // the stream's ids are ahead of the clock
@@ -72,6 +73,7 @@ func newConsumer(c *Client, sub Subscription, h Handler) *consumer {
 		handler:  h,
 		log:      c.log.With("stream", sub.Stream, "group", sub.Group),
 		held:     newHeld(sub.Batch, sub.Workers),
+		reading:  newBreaker(&c.stats.consumeBreaks),
 		outcomes: make(chan []outcome, sub.Workers),
 		wake:     make(chan struct{}, 1),
 	}
@@ -189,44 +191,4 @@ func (c *consumer) regroup(ctx context.Context) error {
 // service continues soon after a failover without a hot loop before it.
 func busBackoff() retry.Backoff {
 	return retry.WithJitterPercent(25, retry.WithCappedDuration(2*time.Second, retry.NewExponential(50*time.Millisecond)))
-}
-
-// consumers knows what a client consumes.
-type consumers struct {
-	mu  sync.Mutex
-	all map[subscribed]*consumer
-}
-
-type subscribed struct{ stream, group string }
-
-func (s *Subscription) key() subscribed { return subscribed{s.Stream, s.Group} }
-
-func (cs *consumers) add(c *consumer) bool {
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	if cs.all == nil {
-		cs.all = make(map[subscribed]*consumer)
-	}
-	if cs.all[c.sub.key()] != nil {
-		return false
-	}
-	cs.all[c.sub.key()] = c
-	return true
-}
-
-func (cs *consumers) remove(c *consumer) {
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	delete(cs.all, c.sub.key())
-}
-
-// held sums up what all consumers hold.
-func (cs *consumers) held() (all, waiting int) {
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	for _, c := range cs.all {
-		a, w := c.held.size()
-		all, waiting = all+a, waiting+w
-	}
-	return all, waiting
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,11 +31,16 @@ type Depth struct {
 
 // depths is what a client last saw of the streams.
 type depths struct {
-	due    atomic.Int64 // when to look again, in Unix ns
-	loaded atomic.Bool  // the server knows the script
+	due atomic.Int64 // when to look again, in Unix ns
 
 	mu  sync.RWMutex
 	all map[string]Depth
+}
+
+func (d *depths) known() bool {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.all != nil
 }
 
 // Depth returns how much waits in one of the client's streams, as last seen: at
@@ -66,18 +70,10 @@ func (c *Client) sampleWith(ctx context.Context, pipe redis.Pipeliner) (done fun
 	if now.UnixNano() < due || !c.depths.due.CompareAndSwap(due, now.Add(sampleInterval).UnixNano()) {
 		return func() {}
 	}
-	run := depthScript.Eval
-	if c.depths.loaded.Load() {
-		run = depthScript.EvalSha
-	}
-	cmd := run(ctx, pipe, c.cfg.Streams.All())
-	return func() {
-		err := c.storeDepths(cmd)
-		if err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT") {
-			c.depths.loaded.Store(false)
-			c.depths.due.Store(0)
-		}
-	}
+	// Whole, since the server may not know the script, and a pipeline cannot
+	// ask first.
+	cmd := depthScript.Eval(ctx, pipe, c.cfg.Streams.All())
+	return func() { _ = c.storeDepths(cmd) } // the next sample makes up for it
 }
 
 func (c *Client) storeDepths(cmd *redis.Cmd) error {
@@ -90,10 +86,12 @@ func (c *Client) storeDepths(cmd *redis.Cmd) error {
 		return fmt.Errorf("%d numbers for %d streams", len(numbers), len(streams))
 	}
 	all := make(map[string]Depth, len(streams))
+	var most int64
 	for i, s := range streams {
 		all[s] = Depth{Waiting: numbers[2*i], Length: numbers[2*i+1]}
+		most = max(most, numbers[2*i])
 	}
-	c.depths.loaded.Store(true)
+	c.conservative.note(most, c.cfg.MaxQueueDepth)
 	c.depths.mu.Lock()
 	defer c.depths.mu.Unlock()
 	c.depths.all = all

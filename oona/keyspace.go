@@ -45,3 +45,6 @@ func (k keyspace) marks(group string) string { return k.prefix + "marks:" + grou
 func (k keyspace) failures(stream, group string) string {
 	return k.prefix + "failures:" + group + ":" + stream
 }
+
+// once remembers that a message was published.
+func (k keyspace) once(messageID string) string { return k.prefix + "once:" + messageID }

@@ -28,11 +28,25 @@ func millis(name string, nanos *atomic.Int64) leyline.Metric {
 
 func (c *Client) appendPublishing(dst []leyline.Metric) []leyline.Metric {
 	s := &c.stats
-	return append(dst,
+	dst = append(dst,
 		count("oona.publish_total", s.publishTotal.Load()),
+		count("oona.publish_rerouted", s.publishRerouted.Load()),
 		count("oona.publish_dropped", s.publishDropped.Load()),
 		millis("oona.publish_latency_ms", &s.publishNanos),
+		count("oona.publish_breaker_state", int(c.publishing.state())),
+		count("oona.consume_breaker_state", int(c.consumers.breaker())),
+		count("oona.breaker_publish_open", s.publishBreaks.Load()),
+		count("oona.breaker_consume_open", s.consumeBreaks.Load()),
+		leyline.Metric{Name: "oona.conservative_mode", Value: boolean(c.conservative.on.Load()), Unit: leyline.UnitBool},
 	)
+	return c.emergencies.appendMetrics(dst)
+}
+
+func boolean(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 func (c *Client) appendConsuming(dst []leyline.Metric) []leyline.Metric {

@@ -1,23 +1,28 @@
 package oona
 
 import (
-	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/esper-lite/esper/leyline"
+	pb "github.com/esper-lite/esper/leyline/leylinepb"
 )
+
+// ErrUncertain is in the error of a message that may have been published: the
+// connection broke before the answer. Publish it again only if its readers know
+// it by a nonce; [Outgoing.Once] is the other way.
+var ErrUncertain = errors.New("oona: the outcome is not known")
 
 // Receipt says where a message was published.
 type Receipt struct {
 	Stream string
 	ID     EntryID
-	// Err is set for a message that was not published, or of which it is not
-	// known: the connection broke before the answer.
+	// Err is set for a message that was not published; it is or wraps
+	// [ErrUncertain] where that is not known.
 	Err error
 }
 
@@ -30,15 +35,30 @@ type Outgoing struct {
 	// Header is what travels in the signed attributes. Its Audience is
 	// overwritten with the stream.
 	Header leyline.Header
+	// Priority says until when the message is accepted while work piles up; see
+	// [ErrBackPressure]. Unspecified means NORMAL.
+	Priority pb.MessagePriority
+	// Once has the message published at most once, however often it is sent
+	// under the same Header.MessageID within [OnceFor]; a further sending returns
+	// the receipt of the first. Where Header.MessageID is empty it gets one, which
+	// covers the tries of one call: Send then repeats by itself what it does not
+	// know the outcome of.
+	Once bool
 }
+
+// OnceFor is how long it is remembered that a message was published once.
+const OnceFor = time.Hour
 
 // Publish seals messages and adds each to the stream of its type, in one round
 // trip, in their order. The receipts are in the same order.
 //
 // Either every message was published and the error is nil, or the error wraps
-// the first of those in the receipts. Nothing is published when any message cannot be
-// sealed. A message whose receipt says that the connection broke may have been
-// published: publish it again only if its readers know it by a nonce.
+// the first of those in the receipts. Nothing is published, and there are no
+// receipts, when any message cannot be sealed.
+//
+// Calls from many goroutines share round trips: while one is under way, the
+// others wait and then go together. A call that waits returns when its context
+// ends, and has published nothing.
 func (c *Client) Publish(ctx context.Context, msgs ...proto.Message) ([]Receipt, error) {
 	out := make([]Outgoing, len(msgs))
 	for i, m := range msgs {
@@ -53,49 +73,33 @@ func (c *Client) Send(ctx context.Context, out ...Outgoing) ([]Receipt, error) {
 		return nil, nil
 	}
 	start := time.Now()
-	sealed, err := c.sealAll(out)
+	receipts := make([]Receipt, len(out))
+	err := c.admitAll(ctx, out, receipts)
+	var adding *addition
+	if err == nil {
+		adding, err = c.sealAll(out, receipts)
+	}
 	if err != nil {
 		c.stats.publishDropped.Add(int64(len(out)))
 		return nil, err
 	}
-	pipe := c.rdb.Pipeline()
-	cmds := make([]*redis.StringCmd, len(sealed))
-	for i, s := range sealed {
-		cmds[i] = pipe.XAdd(ctx, &redis.XAddArgs{
-			Stream: s.stream,
-			Values: []any{fieldPayload, s.payload, fieldSignature, s.signature[:]},
-		})
+	if len(adding.msgs) > 0 {
+		c.additions.add(ctx, c, adding)
 	}
-	sampled := c.sampleWith(ctx, pipe)
-	// Each command carries its own error; Exec returns the first of them.
-	_, _ = pipe.Exec(ctx)
-	sampled()
-	receipts := make([]Receipt, len(sealed))
 	failed := 0
-	for i, cmd := range cmds {
-		receipts[i] = receiptOf(sealed[i].stream, cmd)
-		if receipts[i].Err != nil {
-			failed++
-			err = cmp.Or(err, receipts[i].Err)
+	for i := range receipts {
+		if receipts[i].Err == nil {
+			continue
+		}
+		if failed++; err == nil {
+			err = receipts[i].Err
 		}
 	}
-	c.stats.published(len(sealed)-failed, failed, time.Since(start))
+	c.stats.published(len(out)-failed, failed, time.Since(start))
 	if failed > 1 {
-		err = fmt.Errorf("%w (and %d more of %d messages)", err, failed-1, len(sealed))
+		err = fmt.Errorf("%w (and %d more of %d messages)", err, failed-1, len(out))
 	}
 	return receipts, err
-}
-
-func receiptOf(stream string, cmd *redis.StringCmd) Receipt {
-	r := Receipt{Stream: stream}
-	text, err := cmd.Result()
-	if err == nil {
-		r.ID, err = ParseEntryID(text)
-	}
-	if err != nil {
-		r.Err = fmt.Errorf("oona: publish to %s: %w", stream, err)
-	}
-	return r
 }
 
 // sealedMessage is a message ready to be added.
@@ -103,35 +107,50 @@ type sealedMessage struct {
 	stream    string
 	payload   []byte
 	signature leyline.Signature
+	once      string   // what it is known by, if it must not be added twice
+	receipt   *Receipt // nil for an answer, which is added by a commit
 }
 
-func (c *Client) sealAll(out []Outgoing) ([]sealedMessage, error) {
-	sealed := make([]sealedMessage, len(out))
-	for i, o := range out {
-		s, err := c.seal(nil, o)
+// sealAll seals what was admitted.
+func (c *Client) sealAll(out []Outgoing, receipts []Receipt) (*addition, error) {
+	a := &addition{msgs: make([]sealedMessage, 0, len(out))}
+	for i := range out {
+		if receipts[i].Err != nil {
+			continue
+		}
+		s, err := c.seal(receipts[i].Stream, &out[i])
 		if err != nil {
 			return nil, err
 		}
-		sealed[i] = s
+		s.receipt = &receipts[i]
+		a.msgs = append(a.msgs, s)
 	}
-	return sealed, nil
+	return a, nil
 }
 
-// seal appends the envelope to buf, which may be nil.
-func (c *Client) seal(buf []byte, o Outgoing) (sealedMessage, error) {
-	stream := o.Stream
-	if stream == "" {
-		t, _ := leyline.TypeOf(o.Message)
-		var ok bool
-		if stream, ok = c.cfg.Streams.Route(t); !ok {
-			return sealedMessage{}, fmt.Errorf("oona: %w: %T", leyline.ErrNotABusMessage, o.Message)
-		}
+// seal seals a message for a stream.
+func (c *Client) seal(stream string, o *Outgoing) (sealedMessage, error) {
+	h := o.Header
+	h.Audience = audience(stream)
+	if o.Once && h.MessageID == "" {
+		h.MessageID = newMessageID()
 	}
-	o.Header.Audience = audience(stream)
-	start := len(buf)
-	buf, signature, err := c.cfg.Codec.Seal(buf, o.Message, o.Header)
+	payload, signature, err := c.cfg.Codec.Seal(nil, o.Message, h)
 	if err != nil {
 		return sealedMessage{}, fmt.Errorf("oona: publish to %s: %w", stream, err)
 	}
-	return sealedMessage{stream: stream, payload: buf[start:], signature: signature}, nil
+	s := sealedMessage{stream: stream, payload: payload, signature: signature}
+	if o.Once {
+		s.once = h.MessageID
+	}
+	return s, nil
+}
+
+// route returns the stream on which a message travels.
+func (c *Client) route(m proto.Message) (string, error) {
+	t, _ := leyline.TypeOf(m)
+	if stream, ok := c.cfg.Streams.Route(t); ok {
+		return stream, nil
+	}
+	return "", fmt.Errorf("oona: %w: %T", leyline.ErrNotABusMessage, m)
 }

@@ -43,6 +43,10 @@ func (c *consumer) read(ctx context.Context) {
 			}
 			var entries []redis.XMessage
 			err := c.untilDone(ctx, "read", func(ctx context.Context) (err error) {
+				done, err := c.reading.allow()
+				if err != nil {
+					return err
+				}
 				if !adopted {
 					err = c.adopt(ctx)
 				}
@@ -50,6 +54,7 @@ func (c *consumer) read(ctx context.Context) {
 					entries, err = c.readBatch(ctx, rdb, n)
 				}
 				adopted = err == nil
+				done(err)
 				return err
 			})
 			if err != nil {

@@ -9,10 +9,13 @@ import (
 
 // stats counts what a client did since it was made.
 type stats struct {
-	publishTotal   atomic.Int64
-	publishDropped atomic.Int64
-	publishNanos   atomic.Int64 // of the last publish
-	consumeNanos   atomic.Int64 // of the last finished message, from arrival to commit
+	publishTotal    atomic.Int64
+	publishDropped  atomic.Int64
+	publishRerouted atomic.Int64
+	publishBreaks   atomic.Int64 // how often the breaker opened
+	consumeBreaks   atomic.Int64
+	publishNanos    atomic.Int64 // of the last publish
+	consumeNanos    atomic.Int64 // of the last finished message, from arrival to commit
 
 	readTotal         atomic.Int64
 	finishedTotal     atomic.Int64

@@ -75,7 +75,7 @@ func (c *consumer) answer(d *delivery, msgs []proto.Message) outcome {
 	o.answers = make([]sealedMessage, len(msgs))
 	header := leyline.Header{TraceParent: d.Envelope.TraceParent()}
 	for i, m := range msgs {
-		s, err := c.client.seal(nil, Outgoing{Message: m, Header: header})
+		s, err := c.client.sealAnswer(m, header)
 		if err != nil {
 			d.failed.note(c.client.clock.now(), err)
 			return outcome{d: d, verb: bury, reason: leyline.Rejected}
@@ -83,6 +83,15 @@ func (c *consumer) answer(d *delivery, msgs []proto.Message) outcome {
 		o.answers[i] = s
 	}
 	return o
+}
+
+// sealAnswer seals a message for the stream of its type.
+func (c *Client) sealAnswer(m proto.Message, h leyline.Header) (sealedMessage, error) {
+	stream, err := c.route(m)
+	if err != nil {
+		return sealedMessage{}, err
+	}
+	return c.seal(stream, &Outgoing{Message: m, Header: h})
 }
 
 // postpone keeps a delivery for another try.

@@ -1,0 +1,412 @@
+package oona_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/redis/go-redis/v9"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/esper-lite/esper/leyline"
+	pb "github.com/esper-lite/esper/leyline/leylinepb"
+	"github.com/esper-lite/esper/oona"
+	"github.com/esper-lite/esper/oona/oonatest/redistest"
+)
+
+// pipelines counts the round trips of pipelines, and holds them up on demand.
+type pipelines struct {
+	n    atomic.Int64
+	gate atomic.Pointer[chan struct{}]
+}
+
+func (p *pipelines) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (p *pipelines) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+func (p *pipelines) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		p.n.Add(1)
+		if gate := p.gate.Load(); gate != nil {
+			<-*gate
+		}
+		return next(ctx, cmds)
+	}
+}
+
+// Many goroutines that publish one message each share round trips.
+func TestPublishersShareRoundTrips(t *testing.T) {
+	onBoth(t, func(t *testing.T, rdb *redis.Client) {
+		c := newClient(t, rdb, "a")
+		publish(t, c, request("first"))
+		var counted pipelines
+		rdb.AddHook(&counted)
+		gate := make(chan struct{})
+		counted.gate.Store(&gate)
+		const n = 200
+		var wg sync.WaitGroup
+		var receipts sync.Map
+		for i := range n {
+			wg.Go(func() {
+				r, err := c.Publish(t.Context(), request(fmt.Sprintf("req-%d", i)))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				receipts.Store(r[0].ID, i)
+			})
+		}
+		eventually(t, func() error { return waiting(c, n-1) })
+		close(gate)
+		wg.Wait()
+		if got := counted.n.Load(); got != 2 {
+			t.Errorf("%d round trips, want 2: the first, and all others", got)
+		}
+		for _, e := range rdb.XRange(t.Context(), c.Streams().KernelRequests, "-", "+").Val()[1:] {
+			id, err := oona.ParseEntryID(e.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			i, ok := receipts.Load(id)
+			if env := open(t, e); !ok || env.(*pb.KernelPrefetchRequest).GetRequestId() != fmt.Sprintf("req-%d", i) {
+				t.Fatalf("the receipt of %v is for another message", env)
+			}
+		}
+	})
+}
+
+// open verifies and decodes an entry.
+func open(t testing.TB, e redis.XMessage) proto.Message {
+	t.Helper()
+	env, err := newCodec(t).Open([]byte(e.Values["payload"].(string)), []byte(e.Values["signature"].(string)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	msg, err := leyline.Decode(env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return msg
+}
+
+// A call that waits for a round trip gives up with its context, and then has
+// published nothing.
+func TestPublishGivesUpWaiting(t *testing.T) {
+	onBoth(t, func(t *testing.T, rdb *redis.Client) {
+		c := newClient(t, rdb, "a")
+		publish(t, c, request("first"))
+		var counted pipelines
+		rdb.AddHook(&counted)
+		gate := make(chan struct{})
+		counted.gate.Store(&gate)
+		var wg sync.WaitGroup
+		wg.Go(func() { publish(t, c, request("slow")) })
+		eventually(t, func() error {
+			if counted.n.Load() == 0 {
+				return errors.New("nothing is under way")
+			}
+			return nil
+		})
+		ctx, cancel := context.WithCancelCause(t.Context())
+		impatient := errors.New("impatient")
+		wg.Go(func() {
+			_, err := c.Publish(ctx, request("gave up"))
+			if !errors.Is(err, impatient) || errors.Is(err, oona.ErrUncertain) {
+				t.Errorf("error %v", err)
+			}
+		})
+		wg.Go(func() { publish(t, c, request("patient")) })
+		eventually(t, func() error { return waiting(c, 2) })
+		cancel(impatient)
+		eventually(t, func() error { return waiting(c, 1) })
+		close(gate)
+		wg.Wait()
+		var got []string
+		for _, e := range rdb.XRange(t.Context(), c.Streams().KernelRequests, "-", "+").Val() {
+			got = append(got, open(t, e).(*pb.KernelPrefetchRequest).GetRequestId())
+		}
+		if diff := cmp.Diff([]string{"first", "slow", "patient"}, got); diff != "" {
+			t.Errorf("published (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func waiting(c *oona.Client, want int) error {
+	if got := c.WaitingToPublish(); got != want {
+		return fmt.Errorf("%d calls wait, want %d", got, want)
+	}
+	return nil
+}
+
+func TestPublishAllOrNothingIsSealed(t *testing.T) {
+	onBoth(t, func(t *testing.T, rdb *redis.Client) {
+		c := newClient(t, rdb, "a")
+		large := request(strings.Repeat("x", leyline.DefaultMaxBytes))
+		if r, err := c.Publish(t.Context(), request("good"), large); !errors.Is(err, leyline.TooLarge) || r != nil {
+			t.Errorf("%v, %v", r, err)
+		}
+		if _, err := c.Publish(t.Context(), request("good"), &pb.SeedState{}); !errors.Is(err, leyline.ErrNotABusMessage) {
+			t.Errorf("%v", err)
+		}
+		if n := rdb.XLen(t.Context(), c.Streams().KernelRequests).Val(); n != 0 {
+			t.Errorf("%d published", n)
+		}
+	})
+}
+
+// More messages than fit into one round trip go in several, in order.
+func TestPublishMany(t *testing.T) {
+	onBoth(t, func(t *testing.T, rdb *redis.Client) {
+		c := newClient(t, rdb, "a")
+		var out []oona.Outgoing
+		for i := range 2500 {
+			out = append(out, oona.Outgoing{Message: request(fmt.Sprintf("req-%d", i))})
+		}
+		receipts, err := c.Send(t.Context(), out...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := 1; i < len(receipts); i++ {
+			if receipts[i].ID.Compare(receipts[i-1].ID) <= 0 {
+				t.Fatalf("receipt %d is out of order", i)
+			}
+		}
+		if n := rdb.XLen(t.Context(), c.Streams().KernelRequests).Val(); n != 2500 {
+			t.Errorf("%d published", n)
+		}
+	})
+}
+
+func TestPublishOnce(t *testing.T) {
+	onBoth(t, func(t *testing.T, rdb *redis.Client) {
+		c := newClient(t, rdb, "a")
+		out := oona.Outgoing{Message: request("req-0"), Header: leyline.Header{MessageID: "018f-one"}, Once: true}
+		first, err := c.Send(t.Context(), out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := c.Send(t.Context(), out, oona.Outgoing{Message: request("req-1"), Once: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first[0] != again[0] || again[1].ID == first[0].ID {
+			t.Errorf("receipts %v, then %v", first, again)
+		}
+		if n := rdb.XLen(t.Context(), c.Streams().KernelRequests).Val(); n != 2 {
+			t.Errorf("%d entries, want 2", n)
+		}
+		if ttl := rdb.PTTL(t.Context(), "oona:once:018f-one").Val(); ttl <= 0 || ttl > oona.OnceFor {
+			t.Errorf("remembered for %v", ttl)
+		}
+	})
+}
+
+// Priorities are refused one after the other while work piles up; what is done
+// does not count, and neither does a followed stream.
+func TestBackPressure(t *testing.T) {
+	onBoth(t, func(t *testing.T, rdb *redis.Client) {
+		c, err := oona.New(t.Context(), rdb, oona.Config{Codec: newCodec(t), Consumer: "a", MaxQueueDepth: 100})
+		if err != nil {
+			t.Fatal(err)
+		}
+		stream := c.Streams().KernelRequests
+		fill := func(n int) {
+			t.Helper()
+			for range n {
+				add(t, rdb, stream, map[string]any{"bootstrap": "1"})
+			}
+			if err := c.Sample(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		accepted := func() (names []string) {
+			t.Helper()
+			for _, p := range []pb.MessagePriority{0, 1, 2, 3, 4} {
+				_, err := c.Send(t.Context(), oona.Outgoing{Message: request("x"), Stream: stream, Priority: p})
+				var pressure *oona.BackPressureError
+				switch {
+				case err == nil:
+					names = append(names, strings.TrimPrefix(p.String(), "MESSAGE_PRIORITY_"))
+				case !errors.Is(err, oona.ErrBackPressure) || !errors.As(err, &pressure) || pressure.Stream != stream || pressure.Waiting < pressure.Limit:
+					t.Fatalf("%v: %v", p, err)
+				}
+			}
+			return names
+		}
+		fill(1000) // nobody reads: nothing waits for anybody
+		all := []string{"UNSPECIFIED", "LOW", "NORMAL", "HIGH", "CRITICAL"}
+		if diff := cmp.Diff(all, accepted()); diff != "" {
+			t.Errorf("without a group (-want +got):\n%s", diff)
+		}
+		rdb.XTrimMaxLen(t.Context(), stream, 0)
+		rdb.XGroupCreate(t.Context(), stream, "weatherlight", "0")
+		for _, step := range []struct {
+			depth int64
+			want  []string
+		}{
+			{40, all},
+			{50, []string{"UNSPECIFIED", "NORMAL", "HIGH", "CRITICAL"}},
+			{75, []string{"HIGH", "CRITICAL"}},
+			{86, []string{"CRITICAL"}},
+			{96, nil},
+		} {
+			fill(int(step.depth - rdb.XLen(t.Context(), stream).Val()))
+			if diff := cmp.Diff(step.want, accepted()); diff != "" {
+				t.Errorf("at %d (-want +got):\n%s", step.depth, diff)
+			}
+		}
+		if err := metricIs(c, "oona.queue.depth", 96); err != nil {
+			t.Error(err)
+		}
+		// Pending entries wait too, finished ones do not.
+		ids := readAs(t, rdb, stream, "somebody", 96)
+		fill(0)
+		if got := accepted(); got != nil {
+			t.Errorf("accepted %v with 96 pending", got)
+		}
+		for _, e := range ids {
+			rdb.XAck(t.Context(), stream, "weatherlight", e.ID)
+		}
+		fill(0)
+		if diff := cmp.Diff(all, accepted()); diff != "" {
+			t.Errorf("when all is done (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// While its stream is clogged, an urgent message goes around it; answers and
+// those of the same call that are not urgent do not.
+func TestConservativeMode(t *testing.T) {
+	onBoth(t, func(t *testing.T, rdb *redis.Client) {
+		c, err := oona.New(t.Context(), rdb, oona.Config{Codec: newCodec(t), Consumer: "a", MaxQueueDepth: 100})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := c.Streams()
+		for _, stream := range []string{s.KernelRequests, s.KernelReady} {
+			rdb.XGroupCreateMkStream(t.Context(), stream, "weatherlight", "0")
+			for range 80 {
+				add(t, rdb, stream, map[string]any{"bootstrap": "1"})
+			}
+		}
+		if err := c.Sample(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		high := pb.MessagePriority_MESSAGE_PRIORITY_HIGH
+		receipts, err := c.Send(t.Context(),
+			oona.Outgoing{Message: request("urgent"), Priority: high},
+			oona.Outgoing{Message: request("not urgent")},
+			oona.Outgoing{Message: ready("answer"), Priority: high},
+			oona.Outgoing{Message: &pb.FieldReport{ReportId: "elsewhere"}, Priority: high},
+		)
+		var got []string
+		for _, r := range receipts {
+			got = append(got, fmt.Sprint(r.Stream, " ", errors.Is(r.Err, oona.ErrBackPressure)))
+		}
+		want := []string{s.Emergency + " false", s.KernelRequests + " true", s.KernelReady + " false", s.Normal + " false"}
+		if diff := cmp.Diff(want, got); diff != "" || !errors.Is(err, oona.ErrBackPressure) {
+			t.Errorf("error %v, streams (-want +got):\n%s", err, diff)
+		}
+		for name, want := range map[string]float64{"oona.conservative_mode": 1, "oona.publish_rerouted": 1, "oona.publish_dropped": 1} {
+			if err := metricIs(c, name, want); err != nil {
+				t.Error(err)
+			}
+		}
+		// What was diverted is served on the emergency stream.
+		consume(t, c, oona.Subscription{Stream: s.Emergency, Others: oona.AcknowledgeOthers}, answering())
+		eventually(t, settled(t, rdb, s.Emergency, 1))
+		rdb.XTrimMaxLen(t.Context(), s.KernelRequests, 0)
+		rdb.XTrimMaxLen(t.Context(), s.KernelReady, 0)
+		if err := c.Sample(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := metricIs(c, "oona.conservative_mode", 0); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestEmergencyStreamIsLimited(t *testing.T) {
+	inBubble(t, func(t *testing.T, rdb *redis.Client) {
+		c := newClient(t, rdb, "a")
+		send := func(origin string, n int) (passed int) {
+			for range n {
+				_, err := c.Publish(t.Context(), &pb.EmergencySignal{Origin: origin})
+				switch {
+				case err == nil:
+					passed++
+				case !errors.Is(err, oona.ErrRateLimited):
+					t.Fatal(err)
+				}
+			}
+			return passed
+		}
+		if n := send("tezzeret/1", 200); n != 120 {
+			t.Errorf("%d passed at once, want 120", n)
+		}
+		time.Sleep(30 * time.Second)
+		if n := send("", 200); n != 60 {
+			t.Errorf("%d passed after half a minute, want 60", n)
+		}
+		for name, want := range map[string]float64{
+			"oona.emergency_published":                180,
+			"oona.emergency_published.src.tezzeret_1": 120,
+			"oona.emergency_published.src.unknown":    60,
+			"oona.emergency_rate_dropped":             220,
+			"oona.emergency_rate_dropped.src.unknown": 140,
+			"oona.queue_depth_emergency":              0,
+			"oona.publish_dropped":                    220,
+		} {
+			if err := metricIs(c, name, want); err != nil {
+				t.Error(err)
+			}
+		}
+		// Others do not suffer.
+		publish(t, c, request("req-0"))
+	})
+}
+
+// The publish breaker opens when Redis fails, and only then, and closes when it is
+// back.
+func TestBreaker(t *testing.T) {
+	server := redistest.Start(t)
+	c := newClient(t, server.Client(), "a")
+	failing := oona.HandlerFunc(func(_ context.Context, batch []*oona.Message) []oona.Result {
+		return make([]oona.Result, len(batch)+1)
+	})
+	stop := consume(t, c, oona.Subscription{RetryBase: 1, RetryMax: 1}, failing)
+	publish(t, c, requests(20)...)
+	eventually(t, func() error { return metricIs(c, "oona.dead_letter_total", 20) })
+	stop()
+	for _, name := range []string{"oona.publish_breaker_state", "oona.consume_breaker_state"} {
+		if err := metricIs(c, name, 1); err != nil {
+			t.Error("failing handlers opened a breaker:", err)
+		}
+	}
+	server.Kill()
+	var last error
+	for range 6 {
+		_, last = c.Publish(t.Context(), request("x"))
+	}
+	if !errors.Is(last, oona.ErrBreakerOpen) {
+		t.Errorf("after six failures: %v", last)
+	}
+	if err := metricIs(c, "oona.publish_breaker_state", 2); err != nil {
+		t.Error(err)
+	}
+	if err := metricIs(c, "oona.breaker_publish_open", 1); err != nil {
+		t.Error(err)
+	}
+	server.Restart()
+	eventually(t, func() error {
+		_, err := c.Publish(t.Context(), request("y"))
+		return err
+	})
+	if err := metricIs(c, "oona.publish_breaker_state", 1); err != nil {
+		t.Error(err)
+	}
+}
