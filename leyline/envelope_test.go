@@ -117,6 +117,22 @@ func TestOddEnvelopes(t *testing.T) {
 	}
 }
 
+// What the generated code lets pass, and nobody could judge.
+func TestEnvelopeDemands(t *testing.T) {
+	keys := newKeyring(t, goldenSecret)
+	codec := newCodec(t, leyline.CodecConfig{Keys: keys})
+	odd := oddEnvelopes()
+	for _, name := range []string{
+		"nothing", "no type", "type zero", "time not a number", "time empty", "time zero", "time negative", "time too large",
+	} {
+		raw, ok := odd[name]
+		signature := keys.Sign(raw)
+		if _, err := codec.Open(raw, signature[:]); !ok || !errors.Is(err, leyline.Malformed) {
+			t.Errorf("%s: %v, want %v", name, err, leyline.Malformed)
+		}
+	}
+}
+
 // compareEnvelope opens raw with this package and with the generated code.
 func compareEnvelope(t *testing.T, raw []byte) {
 	t.Helper()

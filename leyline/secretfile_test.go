@@ -58,11 +58,15 @@ func TestReadSecretFile(t *testing.T) {
 
 func TestReadSecretFileFails(t *testing.T) {
 	dir := t.TempDir()
-	for name, path := range map[string]string{
+	paths := map[string]string{
 		"missing":   filepath.Join(dir, "missing"),
 		"directory": dir,
 		"too large": writeFile(t, dir, "large", strings.Repeat("topsecret", 10_000)),
-	} {
+	}
+	if _, err := os.Stat("/dev/zero"); err == nil {
+		paths["endless"] = "/dev/zero"
+	}
+	for name, path := range paths {
 		for kind, read := range map[string]func(string) error{
 			"secret": func(p string) error { _, err := leyline.ReadSecretFile(p); return err },
 			"list":   func(p string) error { _, err := leyline.ReadSecretsFile(p); return err },
