@@ -29,7 +29,7 @@ const (
 	// DefaultPoliciesKept is how many updates stay on the policy stream,
 	// whatever their age: a follower that was down finds them.
 	DefaultPoliciesKept = 64
-	DefaultConsumerIdle  = time.Hour
+	DefaultConsumerIdle = time.Hour
 )
 
 // Housekeeping configures [Client.Housekeep].

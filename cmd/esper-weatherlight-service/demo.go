@@ -12,10 +12,14 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/esper-lite/esper/kasmina"
 	"github.com/esper-lite/esper/leyline"
+	pb "github.com/esper-lite/esper/leyline/leylinepb"
 	"github.com/esper-lite/esper/oona"
 	"github.com/esper-lite/esper/oona/oonatest"
+	"github.com/esper-lite/esper/tamiyo"
 	"github.com/esper-lite/esper/weatherlight"
 )
 
@@ -72,6 +76,7 @@ func (d *demo) open(ctx context.Context) error {
 	s, err := loadSettings([]string{
 		"ESPER_LEYLINE_SECRET=a secret of the demo's own",
 		"URZA_DATABASE_URL=sqlite:///" + filepath.Join(d.dir, "urza", "catalog.db"),
+		"TAMIYO_POLICY_DIR=" + filepath.Join(d.dir, "policies"),
 		"URZA_ARTIFACT_DIR=" + filepath.Join(d.dir, "urza", "artifacts"),
 	})
 	if err != nil {
@@ -138,6 +143,8 @@ func (d *demo) show(ctx context.Context) error {
 		{"A kernel that nobody has compiled", d.missing},
 		{"Somebody records a request and sends it again", d.replayed},
 		{"Somebody sends a message without knowing the secret", d.forged},
+		{"A seed wants the kernel", d.attached},
+		{"A new policy for the whole fleet", d.swapped},
 		{"A worker crashes", d.crashed},
 		{"In the end", d.summary},
 	} {
@@ -214,6 +221,41 @@ func (d *demo) refused(ctx context.Context, reason leyline.Reason, why string) e
 	return nil
 }
 
+func (d *demo) attached(ctx context.Context) error {
+	if _, err := d.svc.seeds.Germinate(ctx, kasmina.Germination{SeedID: "seed-1", BlueprintID: "BP-CONV3X3"}); err != nil {
+		return err
+	}
+	seed, err := d.svc.seeds.AwaitTraining(ctx, "seed-1")
+	if err != nil {
+		return err
+	}
+	d.say("attached the kernel was asked for, verified and attached; seed-1 is in %s", stageName(seed.Stage))
+	return nil
+}
+
+func stageName(stage pb.SeedLifecycleStage) string {
+	return strings.TrimPrefix(stage.String(), "SEED_STAGE_")
+}
+
+func (d *demo) swapped(ctx context.Context) error {
+	_, err := d.client.Publish(ctx, &pb.PolicyUpdate{
+		Version: 1, PolicyId: "policy-7", IssuedAt: timestamppb.Now(), TamiyoPolicyVersion: "v2", Payload: []byte("weights"),
+	})
+	if err != nil {
+		return err
+	}
+	var policy tamiyo.Update
+	err = d.until(ctx, func() (ok bool) {
+		policy, ok = d.svc.policies.Current()
+		return ok
+	})
+	if err != nil {
+		return err
+	}
+	d.say("swapped  to %s, version %s, and kept on disk for the next start", policy.PolicyID, policy.Version)
+	return nil
+}
+
 func (d *demo) crashed(ctx context.Context) error {
 	var status weatherlight.WorkerStatus
 	err := d.until(ctx, func() bool {
@@ -230,8 +272,8 @@ func (d *demo) crashed(ctx context.Context) error {
 	d.say("crashed  worker flaky: %v", status.LastFailure.Err)
 	d.say("restart  after a backoff of its own, about 300 ms; it runs again")
 	for _, w := range d.svc.supervisor.AppendWorkers(nil) {
-		if w.Name != "flaky" && w.Restarts == 0 {
-			d.say("meanwhile %s ran on, with 0 restarts", w.Name)
+		if w.Name == workerPrefetch {
+			d.say("meanwhile %s ran on, with %d restarts", w.Name, w.Restarts)
 		}
 	}
 	return nil
@@ -239,8 +281,8 @@ func (d *demo) crashed(ctx context.Context) error {
 
 func (d *demo) summary(context.Context) error {
 	s := d.svc.supervisor.Snapshot()
-	d.say("%d workers running, %d restart; of 2 requests both were answered once;", s.Running, s.Restarts)
-	d.say("1 replay and 1 forgery were refused. Nothing was lost, nobody was woken.")
+	d.say("%d workers running, %d restart. Every request was answered once; %d replay and", s.Running, s.Restarts, d.svc.bus.Refusals().Total(leyline.Replayed))
+	d.say("%d forgery were refused. Nothing was lost, and nobody was woken.", d.svc.bus.Refusals().Total(leyline.BadSignature))
 	d.say("")
 	d.say("Next: set ESPER_LEYLINE_SECRET and REDIS_URL, and run esper-weatherlight-service;")
 	d.say("or read the README on embedding the packages.")

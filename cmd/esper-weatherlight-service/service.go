@@ -7,8 +7,10 @@ import (
 	"log/slog"
 	"sync"
 
+	"github.com/esper-lite/esper/kasmina"
 	"github.com/esper-lite/esper/leyline"
 	"github.com/esper-lite/esper/oona"
+	"github.com/esper-lite/esper/tamiyo"
 	"github.com/esper-lite/esper/urza"
 	"github.com/esper-lite/esper/weatherlight"
 )
@@ -16,7 +18,10 @@ import (
 // Names of the workers, as dashboards know them (contract section 5).
 const (
 	workerPrefetch  = "urza_prefetch"
+	workerKernels   = "kasmina_prefetch"
+	workerPolicy    = "tamiyo_policy"
 	workerTelemetry = "telemetry"
+	workerHousekeep = "housekeeping"
 )
 
 // consumerGroup is the group that Weatherlight reads work in (contract
@@ -30,6 +35,9 @@ type service struct {
 	library    *urza.Library
 	supervisor *weatherlight.Supervisor
 	reporter   *weatherlight.Reporter
+	kernels    *kasmina.Coordinator
+	seeds      *kasmina.Manager
+	policies   *tamiyo.Consumer
 	sources    []weatherlight.Source // of figures
 }
 
@@ -56,7 +64,7 @@ func newServiceOn(ctx context.Context, bus *oona.Client, s settings, id identity
 	if svc.library, err = urza.Open(ctx, cfg); err != nil {
 		return nil, errors.Join(err, svc.close())
 	}
-	if err := svc.compose(s, id); err != nil {
+	if err := svc.compose(ctx, s, id); err != nil {
 		return nil, errors.Join(err, svc.close())
 	}
 	log.Info("connected", "redis", bus.Address(), "instance", id.instance(), "consumer", id.consumer(), "mode", s.Mode.String())
@@ -64,7 +72,7 @@ func newServiceOn(ctx context.Context, bus *oona.Client, s settings, id identity
 }
 
 // compose puts the workers under the supervisor.
-func (svc *service) compose(s settings, id identity) error {
+func (svc *service) compose(ctx context.Context, s settings, id identity) error {
 	supervisor, err := weatherlight.New(weatherlight.Config{
 		BootTimeout:     s.BootTimeout,
 		ShutdownTimeout: s.ShutdownTimeout,
@@ -73,21 +81,39 @@ func (svc *service) compose(s settings, id identity) error {
 		return err
 	}
 	svc.supervisor = supervisor
-	prefetch := svc.prefetchWorker(s)
-	svc.sources = append(svc.sources, prefetch, svc.library)
 	if svc.reporter, err = svc.newReporter(s, id); err != nil {
 		return err
 	}
+	if err := svc.newSeeds(); err != nil {
+		return err
+	}
+	if svc.policies, err = svc.newPolicies(ctx, s); err != nil {
+		return err
+	}
+	prefetch := svc.prefetchWorker(s)
+	svc.sources = []weatherlight.Source{svc.bus, prefetch, svc.library, svc.kernels, svc.kernels.Cache(), svc.seeds, svc.policies}
 	// Telemetry comes first and ends last: it reports how the others ended.
+	last := []string{workerTelemetry}
 	for _, spec := range []weatherlight.Spec{
 		{Name: workerTelemetry, Worker: &telemetryWorker{svc.reporter, svc.bus, svc.log}},
-		{Name: workerPrefetch, Worker: prefetch, After: []string{workerTelemetry}},
+		{Name: workerPrefetch, Worker: prefetch, After: last},
+		{Name: workerKernels, Worker: &kasminaWorker{svc.kernels, svc.seeds}, After: last},
+		{Name: workerPolicy, Worker: svc.policies, After: last},
+		{Name: workerHousekeep, Worker: housekeeping{svc.bus}, After: last},
 	} {
 		if _, err := supervisor.Add(spec); err != nil {
 			return fmt.Errorf("worker %s: %w", spec.Name, err)
 		}
 	}
 	return nil
+}
+
+// housekeeping trims the streams.
+type housekeeping struct{ bus *oona.Client }
+
+// Run keeps house until ctx ends.
+func (h housekeeping) Run(ctx context.Context) error {
+	return h.bus.Housekeep(ctx, oona.Housekeeping{Group: consumerGroup})
 }
 
 // prefetchWorker serves kernel requests.

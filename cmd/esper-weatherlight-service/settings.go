@@ -49,6 +49,11 @@ type settings struct {
 	ArtifactDir     string `env:"URZA_ARTIFACT_DIR" envDefault:"./var/urza/artifacts" meaning:"artifacts; the library root is its parent"`
 	CacheTTLSeconds int64  `env:"URZA_CACHE_TTL_SECONDS" meaning:"age of a file past which its artifact expires, in seconds; empty means never"`
 
+	PolicyDir           string `env:"TAMIYO_POLICY_DIR" envDefault:"./var/tamiyo/policies" meaning:"where the last policies are kept"`
+	VerifyUpdates       bool   `env:"TAMIYO_VERIFY_UPDATES" envDefault:"true" meaning:"check the version and the age of policy updates"`
+	UpdateFreshnessSec  int64  `env:"TAMIYO_UPDATE_FRESHNESS_SEC" envDefault:"0" meaning:"oldest policy update that is accepted, in seconds; 0 means any"`
+	ArchitectureVersion string `env:"TAMIYO_ARCHITECTURE_VERSION" meaning:"version that a policy update must be for; empty means any"`
+
 	TelemetryInterval time.Duration `env:"WEATHERLIGHT_TELEMETRY_INTERVAL" envDefault:"10s" meaning:"time between telemetry packets"`
 	EmergencyHold     time.Duration `env:"WEATHERLIGHT_EMERGENCY_HOLD" envDefault:"5m" meaning:"how long health shows an emergency signal after the last one"`
 	BootTimeout       time.Duration `env:"WEATHERLIGHT_BOOT_TIMEOUT" envDefault:"30s" meaning:"how long to wait for Redis and for all workers at start"`
@@ -133,6 +138,7 @@ func (s settings) validate() error {
 		{"OONA_MAX_ATTEMPTS", s.MaxAttempts > 0, "1 or more"},
 		{"OONA_HANDLER_TIMEOUT", s.HandlerTimeout > 0, "more than 0s"},
 		{"URZA_CACHE_TTL_SECONDS", s.CacheTTLSeconds >= 0, "0 or more"},
+		{"TAMIYO_UPDATE_FRESHNESS_SEC", s.UpdateFreshnessSec >= 0, "0 or more"},
 		{"WEATHERLIGHT_TELEMETRY_INTERVAL", s.TelemetryInterval > 0, "more than 0s"},
 		{"WEATHERLIGHT_EMERGENCY_HOLD", s.EmergencyHold > 0, "more than 0s"},
 		{"WEATHERLIGHT_BOOT_TIMEOUT", s.BootTimeout > 0, "more than 0s"},

@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -26,13 +24,24 @@ func (svc *service) newReporter(s settings, id identity) (*weatherlight.Reporter
 		Supervisor:     svc.supervisor,
 		Publisher:      packetPublisher{svc.bus},
 		Instance:       id.instance(),
-		Sources:        svc.sources,
+		Sources:        []weatherlight.Source{figures{svc}},
 		Objectives:     []weatherlight.Objective{{Name: "prefetch_latency_ms", Metric: "urza.prefetch.latency_ms", Value: prefetchObjectiveMS}},
 		Interval:       s.TelemetryInterval,
 		EmergencyHold:  s.EmergencyHold,
 		PublishTimeout: s.ShutdownTimeout / 4,
 		Logger:         svc.log,
 	})
+}
+
+// figures are those of every part of the service, known when they are asked for.
+type figures struct{ svc *service }
+
+// AppendMetrics appends the figures of all sources.
+func (f figures) AppendMetrics(dst []leyline.Metric) []leyline.Metric {
+	for _, source := range f.svc.sources {
+		dst = source.AppendMetrics(dst)
+	}
+	return dst
 }
 
 // packetPublisher puts packets on the telemetry stream, and those of high
@@ -74,21 +83,12 @@ func (w *telemetryWorker) RunReady(ctx context.Context, ready func()) error {
 		return err
 	}
 	ready()
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	var following sync.WaitGroup
-	var followErr error
-	following.Go(func() {
-		defer stop()
-		followErr = w.bus.Follow(ctx, oona.Following{
+	return together(ctx, w.reporter.Run, func(ctx context.Context) error {
+		return w.bus.Follow(ctx, oona.Following{
 			From:  tail,
 			Types: []pb.BusMessageType{pb.BusMessageType_BUS_MESSAGE_TYPE_EMERGENCY_SIGNAL},
 		}, oona.Each(w.signalled))
 	})
-	err = w.reporter.Run(ctx)
-	stop()
-	following.Wait()
-	return errors.Join(err, followErr)
 }
 
 func (w *telemetryWorker) signalled(ctx context.Context, signal *pb.EmergencySignal, _ *oona.Message) ([]proto.Message, error) {
