@@ -58,7 +58,9 @@ type Config struct {
 	MinFreeBytes int64
 
 	// RefreshInterval is how often the library looks for what other processes
-	// changed. Zero means DefaultRefreshInterval.
+	// changed, unless reading it takes so long that it would be busy with that
+	// for more than a tenth of the time. What a request needs is found without
+	// it. Zero means DefaultRefreshInterval.
 	RefreshInterval time.Duration
 
 	// BusyTimeout bounds the wait for locks of other processes. Zero means

@@ -11,6 +11,9 @@ import (
 // the same depth.
 const maxDepth = 1000
 
+// usualMembers is about how many members descriptors and _urza have.
+const usualMembers = 16
+
 var errSyntax = errors.New("not a JSON object")
 
 // object is a JSON object whose members keep their order and their text, so
@@ -35,6 +38,7 @@ func parseObject(text string) (object, error) {
 	if i >= len(text) || text[i] != '{' {
 		return o, errSyntax
 	}
+	o.members = make([]member, 0, usualMembers)
 	end, err := o.scan(text, i)
 	if err != nil {
 		return object{}, err

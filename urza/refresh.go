@@ -15,18 +15,24 @@ const (
 	readTimeout = 5 * time.Second
 )
 
+// restFactor keeps scans of a large catalogue that changes all the time to one
+// part in so many of the time. Requests do not depend on them.
+const restFactor = 10
+
 // keepFresh looks for changes until ctx ends.
 func (l *Library) keepFresh(ctx context.Context) {
-	ticker := time.NewTicker(l.cfg.RefreshInterval)
-	defer ticker.Stop()
+	timer := time.NewTimer(l.cfg.RefreshInterval)
+	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case <-timer.C:
 		}
+		start := time.Now()
 		l.noteRefresh(ctx, l.scan(ctx))
 		l.index.forget(time.Now())
+		timer.Reset(max(l.cfg.RefreshInterval, restFactor*time.Since(start)))
 	}
 }
 

@@ -86,13 +86,15 @@ func scanValue(text string, i, depth int) (int, error) {
 	case '"':
 		return scanString(text, i)
 	}
-	for _, word := range [...]string{"null", "true", "false", "NaN", "Infinity", "-Infinity"} {
-		if strings.HasPrefix(text[i:], word) {
-			return i + len(word), nil
-		}
+	if word := words[text[i]]; word != "" && strings.HasPrefix(text[i:], word) {
+		return i + len(word), nil
 	}
 	return scanNumber(text, i)
 }
+
+// words are the values that are neither quoted nor numbers, by their first
+// byte, and the numbers that are no digits.
+var words = [256]string{'n': "null", 't': "true", 'f': "false", 'N': "NaN", 'I': "Infinity", '-': "-Infinity"}
 
 func scanString(text string, i int) (int, error) {
 	if i >= len(text) || text[i] != '"' {
