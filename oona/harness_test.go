@@ -240,3 +240,6 @@ func refusing(seen *calls) func(context.Context, string, string) (net.Conn, erro
 		return nil, errors.New("connection refused")
 	}
 }
+
+// requestType is what kernel workers subscribe to.
+var requestType = []pb.BusMessageType{pb.BusMessageType_BUS_MESSAGE_TYPE_KERNEL_PREFETCH_REQUEST}
