@@ -43,7 +43,8 @@ const memoryShards = 64
 //
 // A store holds at most its capacity of nonces and then returns [ErrStoreFull]
 // until some have passed their until. A nonce costs 30 to 40 bytes, whatever its
-// length; memory grows with the nonces and is kept for the next ones.
+// length, in a store of some size; memory grows and shrinks with the nonces, as
+// claims come.
 //
 // Nonces are held as 96 bits of a hash with a random key: two of them are taken
 // for one, and a message refused as [Replayed] by mistake, once in about 10^22
@@ -116,9 +117,6 @@ func (s *MemoryStore) claim(key nonce, now uint32) (Verdict, error) {
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
 	table := &shard.table
-	if table.full() {
-		s.live.Add(-int64(table.makeRoom(now)))
-	}
 	at, found := table.find(key)
 	if found {
 		held := &table.slots[at]
@@ -138,7 +136,9 @@ func (s *MemoryStore) claim(key nonce, now uint32) (Verdict, error) {
 		s.live.Add(-1)
 		return 0, ErrStoreFull
 	}
-	table.insert(at, key)
+	if n := table.insert(at, key, now); n > 0 {
+		s.live.Add(-int64(n))
+	}
 	shard.fresh++
 	return Fresh, nil
 }

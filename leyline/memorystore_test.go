@@ -337,6 +337,32 @@ func TestMemoryStoreHeap(t *testing.T) {
 	}
 }
 
+// However fast nonces come and go, a live one takes at most 40 bytes, and after a
+// flood its memory goes too.
+func TestMemoryStoreSize(t *testing.T) {
+	if raceEnabled {
+		t.Skip("two million claims")
+	}
+	s := leyline.NewMemoryStore(1 << 20)
+	at, n := epoch, 0
+	for _, perSecond := range []int{5000, 4000, 4500, 3000, 1500} {
+		for range 100 * perSecond {
+			at = at.Add(time.Second / time.Duration(perSecond))
+			n++
+			if _, err := claimAt(s, strconv.Itoa(n), "a", at, 0); err != nil {
+				t.Fatal(n, err)
+			}
+		}
+		live := 66 * perSecond
+		if got := metric(t, s, "leyline.replay.bytes") / float64(live); got > 40.5 {
+			t.Errorf("%d live nonces take %.1f bytes each", live, got)
+		}
+		if got := s.Len(); got < live || got > live*14/10 {
+			t.Errorf("Len = %d with %d live nonces", got, live)
+		}
+	}
+}
+
 func TestAdmitAllocates(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector changes allocations")

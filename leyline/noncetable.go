@@ -28,15 +28,19 @@ type nonceTable struct {
 const (
 	nonceBytes = 24
 	// A table is at most 4/5 full, since probing gets long beyond. Then what
-	// has expired goes; where more than 18/25 stays, the table grows to 6/5 of
-	// its size. So there are 30 to 36 bytes per nonce after growing, and up to
-	// 40 per live one while as many expire as come.
-	maxUsed, maxUsedOf = 4, 5
-	useful, usefulOf   = 18, 25
-	growth, growthOf   = 6, 5
+	// has expired goes. Where more than 18/25 stays, the table grows to 9/8;
+	// where less than 3/5, and the table is of some size, it shrinks to 3/2
+	// slots per nonce. So there are 30 to 40 bytes for each that is live, and
+	// some 8 slots are looked at for each that expires.
+	maxUsed, maxUsedOf     = 4, 5
+	growAbove, growAboveOf = 18, 25
+	growth, growthOf       = 9, 8
+	shrinkBelow, shrinkOf  = 3, 5
+	roomy, roomyOf         = 3, 2
+	minHomes, shrinkHomes  = 16, 1024
 	// spill is how many slots there are beyond those where entries belong, for
-	// what is pushed over the end. Where that is not enough, in about one of a
-	// hundred tables before they are full, the table grows.
+	// what is pushed over the end. One of a hundred tables needs more, shortly
+	// before it is full.
 	spill = 8
 )
 
@@ -63,34 +67,44 @@ func (t *nonceTable) find(key nonce) (at int, found bool) {
 	return at, false
 }
 
-// full reports whether the table needs room before an insert.
-func (t *nonceTable) full() bool { return (t.used+1)*maxUsedOf > t.homes()*maxUsed }
-
-// makeRoom forgets every nonce whose until lies before now, and grows where that
-// gains little. It returns how many were forgotten.
-func (t *nonceTable) makeRoom(now uint32) (forgotten int) {
-	forgotten = t.purge(now)
-	if (t.used+1)*usefulOf > t.homes()*useful {
-		t.grow()
-	}
-	return forgotten
-}
-
-// insert puts key where find said that it has to be, in a table that is not full.
-func (t *nonceTable) insert(at int, key nonce) {
-	end := at
-	for end < len(t.slots) && t.slots[end].until != 0 {
-		end++
-	}
-	if end == len(t.slots) { // the spill is used up
-		t.grow()
+// insert puts key where find said that it has to be, and returns how many
+// nonces it forgot to make room: those whose until lies before now.
+func (t *nonceTable) insert(at int, key nonce, now uint32) (forgotten int) {
+	end := t.gap(at)
+	if (t.used+1)*maxUsedOf > t.homes()*maxUsed || end == len(t.slots) {
+		forgotten = t.makeRoom(now)
 		at, _ = t.find(key)
-		t.insert(at, key)
-		return
+		end = t.gap(at)
+	}
+	for end == len(t.slots) { // the spill is used up, unlikely as it is by now
+		t.resize(t.homes() * growth / growthOf)
+		at, _ = t.find(key)
+		end = t.gap(at)
 	}
 	copy(t.slots[at+1:end+1], t.slots[at:end])
 	t.slots[at] = key
 	t.used++
+	return forgotten
+}
+
+// gap returns the first free slot from at on, or the number of slots.
+func (t *nonceTable) gap(at int) int {
+	for at < len(t.slots) && t.slots[at].until != 0 {
+		at++
+	}
+	return at
+}
+
+// makeRoom purges the table, and gives it the size that fits what is left.
+func (t *nonceTable) makeRoom(now uint32) (forgotten int) {
+	forgotten = t.purge(now)
+	switch homes := t.homes(); {
+	case (t.used+1)*growAboveOf > homes*growAbove:
+		t.resize(homes * growth / growthOf)
+	case t.used*shrinkOf < homes*shrinkBelow && homes > shrinkHomes:
+		t.resize(t.used * roomy / roomyOf)
+	}
+	return forgotten
 }
 
 // purge forgets every nonce whose until lies before now, and returns how many.
@@ -115,8 +129,10 @@ func (t *nonceTable) purge(now uint32) (forgotten int) {
 	return forgotten
 }
 
-func (t *nonceTable) grow() {
-	for homes := max(16, t.homes()*growth/growthOf); ; homes = homes * growth / growthOf {
+// resize moves everything to a table of so many homes, or more where it does not
+// fit.
+func (t *nonceTable) resize(homes int) {
+	for homes = max(homes, minHomes); ; homes = homes * growth / growthOf {
 		if slots := make([]nonce, homes+spill); spread(slots, t.slots) {
 			t.slots = slots
 			return
