@@ -6,7 +6,7 @@ import (
 )
 
 // restLocked forgets what w was, before Run starts it anew.
-func (w *Handle) restLocked() {
+func (w *Handle) restLocked(now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.ready = false
@@ -15,7 +15,7 @@ func (w *Handle) restLocked() {
 		w.waits = len(w.links.deps)
 	}
 	w.delays, w.recent = nil, nil
-	w.moveLocked(StateWaiting, time.Now())
+	w.moveLocked(StateWaiting, now)
 }
 
 // restarted counts w as restarted if it is to be started again with its

@@ -59,9 +59,10 @@ func (s *Supervisor) start(ctx context.Context) error {
 	s.running = true
 	s.base = context.WithValue(context.WithoutCancel(ctx), supervisedBy{}, s)
 	s.fatal, s.round, s.plan, s.pending = nil, nil, nil, 0
-	s.figures.started.Store(new(time.Now()))
+	now := time.Now()
+	s.figures.started.Store(&now)
 	for w := range s.workers.all() {
-		w.restLocked()
+		w.restLocked(now)
 		w.pending = true
 		s.pending++
 	}

@@ -130,8 +130,10 @@ func (s Spec) wrong() string {
 	case s.Heartbeat < 0:
 		return "Heartbeat is negative"
 	}
-	if _, beats := s.Worker.(beatingWorker); s.Heartbeat > 0 && !beats {
-		return "Heartbeat is set but Worker has no method RunBeating"
+	if s.Heartbeat > 0 {
+		if _, beats := s.Worker.(beatingWorker); !beats {
+			return "Heartbeat is set but Worker has no method RunBeating"
+		}
 	}
 	return cmp.Or(s.Backoff.wrong(), s.Limit.wrong())
 }

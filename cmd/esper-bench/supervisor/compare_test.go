@@ -36,7 +36,7 @@ func TestCompareOnly(t *testing.T) {
 // BenchmarkCompare prints the comparison as metrics: ratios of ours by suture.
 func BenchmarkCompare(b *testing.B) {
 	for b.Loop() {
-		rows, err := supervisor.Compare(b.Context(), supervisor.Options{Rounds: 3, Workers: []int{10_000}})
+		rows, err := supervisor.Compare(b.Context(), supervisor.Options{Rounds: 3})
 		if err != nil {
 			b.Fatal(err)
 		}
