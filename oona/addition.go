@@ -70,14 +70,14 @@ func (q *additions) add(ctx context.Context, c *Client, a *addition) {
 func (q *additions) await(ctx context.Context, a *addition) bool {
 	select {
 	case turn := <-a.turn:
-		return turn == lead
+		return turn
 	case <-ctx.Done():
 	}
 	q.mu.Lock()
 	i := slices.Index(q.waiting, a)
 	if i < 0 { // it is under way, or about to lead
 		q.mu.Unlock()
-		return <-a.turn == lead
+		return <-a.turn
 	}
 	q.waiting = slices.Delete(q.waiting, i, i+1)
 	q.mu.Unlock()

@@ -13,7 +13,6 @@ type delivery struct {
 	text       string // the id as Redis writes it
 	nonce      string // with its kind; "" for a message without one
 	holder     string // what the nonce is bound to
-	claimed    bool   // the nonce is ours already
 	failed     failures
 	deliveries int64    // by XPENDING, where it was taken over; 0 for a first reading
 	decided    *outcome // what was decided before, where only the commit is due

@@ -76,10 +76,6 @@ type Subscription struct {
 	ClaimFirst bool
 }
 
-// deliveriesMax is the backstop against messages that kill the process: an
-// entry that was delivered this often and never finished is dead-lettered.
-const deliveriesMax = 50
-
 func (s Subscription) withDefaults() (Subscription, error) {
 	if s.Stream == "" || s.Group == "" {
 		return s, errors.New("oona: a subscription needs a stream and a group")
