@@ -186,7 +186,7 @@ func (c *Client) addOnce(ctx context.Context, msgs []sealedMessage) error {
 		cmds[i] = c.command(ctx, &msgs[i])
 		_ = pipe.Process(ctx, unrepeated{cmds[i]}) // queues
 	}
-	sampled := c.sampleWith(ctx, pipe)
+	sampled := c.sampleWith(ctx, pipe, len(msgs))
 	// Each command carries its own error; Exec returns the first of them.
 	_, _ = pipe.Exec(ctx)
 	sampled()

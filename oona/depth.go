@@ -5,7 +5,6 @@ import (
 	_ "embed"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -16,11 +15,18 @@ var depthSource string
 
 var depthScript = redis.NewScript(depthSource)
 
-// sampleInterval is how often a client that publishes looks how much waits. It
-// does so with the commands that it sends anyway.
-const sampleInterval = 250 * time.Millisecond
+// A client that publishes looks how much waits, with the commands that it sends
+// anyway: often when something waits, and when next to nothing did, as soon as it
+// has itself published enough to change that.
+const (
+	sampleInterval     = 250 * time.Millisecond
+	sampleIdleInterval = 15 * time.Second
+	sampleMessages     = 1000
+	// samplePercent of Config.MaxQueueDepth is next to nothing.
+	samplePercent = 1
+)
 
-// Depth is how much waits in a stream.
+// Depth is how much is in a stream.
 type Depth struct {
 	// Waiting is the number of entries that the group which is furthest behind
 	// has not finished: undelivered and pending. 0 for a stream without groups.
@@ -31,21 +37,17 @@ type Depth struct {
 
 // depths is what a client last saw of the streams.
 type depths struct {
-	due atomic.Int64 // when to look again, in Unix ns
-
-	mu  sync.RWMutex
-	all map[string]Depth
+	mu        sync.RWMutex
+	all       map[string]Depth
+	most      int64 // waits in any stream
+	at        time.Time
+	published int // by us since then
 }
 
-func (d *depths) known() bool {
-	d.mu.RLock()
-	defer d.mu.RUnlock()
-	return d.all != nil
-}
-
-// Depth returns how much waits in one of the client's streams, as last seen: at
-// most a quarter of a second ago while the client publishes, or when
-// [Client.Sample] was called. The zero Depth before anything was seen.
+// Depth returns how much is in one of the client's streams, as last seen: by
+// [Client.Sample], or while the client publishes, then at most a quarter of a
+// second ago when much waits, and 1000 messages or 15 s ago when not. It is the
+// zero Depth before anything was seen.
 func (c *Client) Depth(stream string) Depth {
 	c.depths.mu.RLock()
 	defer c.depths.mu.RUnlock()
@@ -55,25 +57,42 @@ func (c *Client) Depth(stream string) Depth {
 // Sample looks how much waits in each of the client's streams: one command. A
 // client that publishes does so by itself.
 func (c *Client) Sample(ctx context.Context) error {
-	c.depths.due.Store(time.Now().Add(sampleInterval).UnixNano())
 	if err := c.storeDepths(depthScript.Run(ctx, c.rdb, c.cfg.Streams.All())); err != nil {
 		return fmt.Errorf("oona: sample: %w", err)
 	}
 	return nil
 }
 
-// sampleWith adds the look to a pipeline when it is due, and returns what takes
-// in its result.
-func (c *Client) sampleWith(ctx context.Context, pipe redis.Pipeliner) (done func()) {
-	now := time.Now()
-	due := c.depths.due.Load()
-	if now.UnixNano() < due || !c.depths.due.CompareAndSwap(due, now.Add(sampleInterval).UnixNano()) {
+// sampleWith adds the look to a pipeline of n messages when it is due, and
+// returns what takes in its result.
+func (c *Client) sampleWith(ctx context.Context, pipe redis.Pipeliner, n int) (done func()) {
+	if !c.depths.due(n, c.cfg.MaxQueueDepth) {
 		return func() {}
 	}
 	// Whole, since the server may not know the script, and a pipeline cannot
 	// ask first.
 	cmd := depthScript.Eval(ctx, pipe, c.cfg.Streams.All())
 	return func() { _ = c.storeDepths(cmd) } // the next sample makes up for it
+}
+
+// due notes that n messages are published and reports whether to look.
+func (d *depths) due(n int, limit int64) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.published += n
+	since := time.Since(d.at)
+	idle := d.most*100 < limit*samplePercent
+	if since < sampleInterval || idle && since < sampleIdleInterval && d.published < sampleMessages {
+		return false
+	}
+	d.at, d.published = time.Now(), 0
+	return true
+}
+
+func (d *depths) known() bool {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.all != nil
 }
 
 func (c *Client) storeDepths(cmd *redis.Cmd) error {
@@ -92,8 +111,9 @@ func (c *Client) storeDepths(cmd *redis.Cmd) error {
 		most = max(most, numbers[2*i])
 	}
 	c.conservative.note(most, c.cfg.MaxQueueDepth)
-	c.depths.mu.Lock()
-	defer c.depths.mu.Unlock()
-	c.depths.all = all
+	d := &c.depths
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.all, d.most, d.at, d.published = all, most, time.Now(), 0
 	return nil
 }

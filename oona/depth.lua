@@ -1,6 +1,6 @@
--- Says how much waits. KEYS: streams. Returns two numbers for each: the entries
--- that wait for the group that is furthest behind, undelivered and pending, and
--- the length of the stream.
+-- Says how much waits. KEYS: streams. Returns two numbers for each: how many
+-- entries wait for the group that is furthest behind, undelivered and pending, and
+-- how many there are.
 --
 -- Redis knows the lag of a group unless entries were deleted out of turn. Then
 -- the undelivered entries are counted, and if they are many, all of the stream
@@ -9,7 +9,7 @@ local many = 64
 local last_id = '18446744073709551615-18446744073709551615'
 
 local function undelivered(stream, length, delivered, read, lag)
-  if read and lag then return math.min(lag, length) end
+  if read and lag then return math.min(lag, length) end -- lost entries are lag for ever
   if delivered == last_id then return 0 end
   local n = #redis.call('XRANGE', stream, '(' .. delivered, '+', 'COUNT', many)
   return n < many and n or length

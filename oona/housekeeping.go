@@ -6,7 +6,8 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"strconv"
+	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -15,146 +16,219 @@ import (
 //go:embed trim.lua
 var trimSource string
 
-//go:embed consumers.lua
-var consumersSource string
-
-var (
-	trimScript      = redis.NewScript(trimSource)
-	consumersScript = redis.NewScript(consumersSource)
-)
+var trimScript = redis.NewScript(trimSource)
 
 // Defaults of [Housekeeping].
 const (
-	DefaultHousekeepingInterval = 30 * time.Second
-	// DefaultPoliciesKept is how many updates stay on the policy stream,
-	// whatever their age: a follower that was down finds them.
-	DefaultPoliciesKept = 64
-	DefaultConsumerIdle = time.Hour
+	DefaultHousekeepingInterval = time.Minute
+	DefaultConsumerIdle         = time.Hour
+	// DefaultNewestPolicies is how many entries of the policy stream stay,
+	// however old: a replica that starts looks for its policy there.
+	DefaultNewestPolicies = 64
 )
 
-// Housekeeping configures [Client.Housekeep].
-type Housekeeping struct {
-	// Interval is the time between two rounds. Zero means 30s.
-	Interval time.Duration
-	// Group is the group whose empty, idle consumers are removed. Empty
-	// removes none.
+// Retention says what of a stream is kept. Trimming never deletes work that is
+// not done.
+type Retention struct {
+	Stream string
+	// Age is for how long entries are kept at least. Zero means
+	// Config.MessageTTL.
+	Age time.Duration
+	// Newest keeps that many of the newest entries, and no others, whatever
+	// their age. Zero means that age decides.
+	Newest int64
+	// Unfinished keeps entries that any group of the stream has not finished,
+	// whatever their age: undelivered or pending.
+	Unfinished bool
+	// Group is a group that must have finished them, so that nothing is
+	// deleted before it exists. Its consumers that are gone are removed. Empty
+	// means none.
 	Group string
-	// ConsumerIdle is how long a consumer that holds nothing may be idle. Zero
-	// means 1h.
-	ConsumerIdle time.Duration
 }
 
-// Housekeep trims the streams of the fleet until ctx ends, and then returns nil.
-// Any number of replicas may do so at once.
-//
-// Work is never deleted before it is done: of the streams that groups consume
-// (normal, emergency, kernel requests), only entries go that every group of the
-// stream has finished and that are older than Config.MessageTTL; a group that
-// nobody reads any more is reported as what holds them back. The streams that are
-// followed (kernel answers, telemetry) are trimmed by that age alone, the policy
-// stream to its newest 64 entries, and dead letters not at all. Trimming is by
-// whole nodes of the stream, so up to a hundred entries more may stay.
-//
-// Consumers of Group that hold nothing and were idle for ConsumerIdle are removed.
-func (c *Client) Housekeep(ctx context.Context, h Housekeeping) error {
-	if min(h.Interval, h.ConsumerIdle) < 0 {
-		return errors.New("oona: Housekeeping with a negative time")
+// Housekeeping configures a [Housekeeper]. The zero value of each field has the
+// default that stands beside it.
+type Housekeeping struct {
+	// Group is whose work the kernel requests and the emergency stream hold.
+	// Required unless Retentions are given.
+	Group string
+	// Interval is how often streams are looked after. Default
+	// [DefaultHousekeepingInterval].
+	Interval time.Duration
+	// ConsumerIdle is for how long a consumer without pending entries must have
+	// been silent before it is removed. Default [DefaultConsumerIdle].
+	ConsumerIdle time.Duration
+	// Retentions say what is kept. Default: [Client.Retentions].
+	Retentions []Retention
+}
+
+// Retentions returns what is kept of each of the client's streams by default.
+// Requests and emergencies stay until every group, and this one at least, has
+// finished them; normal messages until every group has that there is; answers and
+// telemetry by age; of policies the newest. Dead letters are never trimmed.
+func (c *Client) Retentions(group string) []Retention {
+	s := &c.cfg.Streams
+	return []Retention{
+		{Stream: s.KernelRequests, Unfinished: true, Group: group},
+		{Stream: s.Emergency, Unfinished: true, Group: group},
+		{Stream: s.Normal, Unfinished: true},
+		{Stream: s.KernelReady},
+		{Stream: s.KernelErrors},
+		{Stream: s.Telemetry},
+		{Stream: s.Policy, Newest: DefaultNewestPolicies},
 	}
-	h.Interval = cmp.Or(h.Interval, DefaultHousekeepingInterval)
-	h.ConsumerIdle = cmp.Or(h.ConsumerIdle, DefaultConsumerIdle)
-	keeper := &housekeeper{client: c, group: h.Group, idle: h.ConsumerIdle, blocked: make(map[string]string)}
-	ticker := time.NewTicker(h.Interval)
-	defer ticker.Stop()
-	for {
-		if err := keeper.round(ctx); err != nil && ctx.Err() == nil {
-			// The next round does what this one could not.
-			c.stats.busErrors.Add(1)
-			c.log.WarnContext(ctx, "housekeeping failed, will try again", "in", h.Interval, "error", err)
+}
+
+// Housekeeper trims streams, removes consumers that are gone, and reports what
+// was lost and what cannot be trimmed. Any number of replicas may run one.
+type Housekeeper struct {
+	client *Client
+	cfg    Housekeeping
+
+	unread  map[subscribed]int64 // deleted before the group read them, as last seen
+	blocked map[string]string    // stream → the deserted group that blocks it
+}
+
+// Housekeeper returns one, or an error that says what cfg lacks.
+func (c *Client) Housekeeper(cfg Housekeeping) (*Housekeeper, error) {
+	cfg.Interval = cmp.Or(cfg.Interval, DefaultHousekeepingInterval)
+	cfg.ConsumerIdle = cmp.Or(cfg.ConsumerIdle, DefaultConsumerIdle)
+	cfg.Retentions = slices.Clone(cfg.Retentions)
+	switch {
+	case cfg.Interval < 0 || cfg.ConsumerIdle < 0:
+		return nil, errors.New("oona: a duration of Housekeeping is negative")
+	case cfg.Retentions == nil && cfg.Group == "":
+		return nil, errors.New("oona: Housekeeping.Group is missing")
+	case cfg.Retentions == nil:
+		cfg.Retentions = c.Retentions(cfg.Group)
+	}
+	for i := range cfg.Retentions {
+		r := &cfg.Retentions[i]
+		if r.Stream == "" || r.Age < 0 || r.Newest < 0 {
+			return nil, fmt.Errorf("oona: retention of %q is not valid", r.Stream)
 		}
+		if r.Stream == c.cfg.Streams.DeadLetter {
+			return nil, errors.New("oona: dead letters are not trimmed")
+		}
+		r.Age = cmp.Or(r.Age, c.cfg.MessageTTL)
+	}
+	return &Housekeeper{client: c, cfg: cfg, unread: make(map[subscribed]int64), blocked: make(map[string]string)}, nil
+}
+
+// Run sweeps every interval until ctx ends, and then returns nil. While Redis is
+// away it goes on trying.
+func (h *Housekeeper) Run(ctx context.Context) error {
+	tick := time.NewTicker(h.cfg.Interval)
+	defer tick.Stop()
+	failed := false
+	for {
+		err := h.Sweep(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil && !failed:
+			h.client.log.WarnContext(ctx, "housekeeping failed, will try again", "error", err)
+		}
+		failed = err != nil
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-ticker.C:
+		case <-tick.C:
 		}
 	}
 }
 
-// housekeeper is one call of Housekeep.
-type housekeeper struct {
-	client  *Client
-	group   string
-	idle    time.Duration
-	blocked map[string]string // stream → group that holds it back, as last reported
-}
-
-func (k *housekeeper) round(ctx context.Context) error {
-	s := k.client.cfg.Streams
-	age := k.client.cfg.MessageTTL.Milliseconds()
+// Sweep looks after every stream once, and samples how much waits. It goes on
+// after a stream that fails. Not for concurrent use, also with Run.
+func (h *Housekeeper) Sweep(ctx context.Context) error {
 	var errs []error
-	for _, t := range []struct {
-		stream, mode string
-		limit        int64
-	}{
-		{s.Normal, "work", age},
-		{s.Emergency, "work", age},
-		{s.KernelRequests, "work", age},
-		{s.KernelReady, "age", age},
-		{s.KernelErrors, "age", age},
-		{s.Telemetry, "age", age},
-		{s.Policy, "newest", DefaultPoliciesKept},
-	} {
-		if err := k.trim(ctx, t.stream, t.mode, t.limit); err != nil {
-			errs = append(errs, err)
+	for i := range h.cfg.Retentions {
+		if err := h.sweep(ctx, &h.cfg.Retentions[i]); err != nil {
+			errs = append(errs, fmt.Errorf("oona: trim %s: %w", h.cfg.Retentions[i].Stream, err))
 		}
 	}
-	if k.group != "" {
-		errs = append(errs, k.removeConsumers(ctx, s.KernelRequests), k.removeConsumers(ctx, s.Emergency))
-	}
-	return errors.Join(errs...)
+	h.client.stats.blockedStreams.Store(int64(len(h.blocked)))
+	return errors.Join(append(errs, h.client.Sample(ctx))...)
 }
 
-func (k *housekeeper) trim(ctx context.Context, stream, mode string, limit int64) error {
-	reply, err := trimScript.Run(ctx, k.client.rdb, []string{stream}, mode, limit).Slice()
+func (h *Housekeeper) sweep(ctx context.Context, r *Retention) error {
+	unfinished := ""
+	if r.Unfinished {
+		unfinished = "finished"
+	}
+	reply, err := trimScript.Run(ctx, h.client.rdb, []string{r.Stream},
+		r.Age.Milliseconds(), r.Newest, unfinished, r.Group, h.cfg.ConsumerIdle.Milliseconds()).Slice()
 	if err != nil {
-		return fmt.Errorf("oona: trim %s: %w", stream, err)
+		return err
 	}
-	if len(reply) != 3 {
-		return fmt.Errorf("oona: trim %s: %d values in the reply", stream, len(reply))
+	s, err := parseSwept(reply)
+	if err != nil {
+		return err
 	}
-	trimmed, _ := reply[0].(int64)
-	group, _ := reply[1].(string)
-	since, _ := reply[2].(string)
-	if trimmed > 0 {
-		k.client.log.DebugContext(ctx, "trimmed", "stream", stream, "entries", trimmed)
+	h.client.stats.trimmedTotal.Add(s.deleted)
+	h.client.stats.consumersRemoved.Add(int64(len(s.removed)))
+	log := h.client.log.With("stream", r.Stream)
+	if len(s.removed) > 0 {
+		log.InfoContext(ctx, "removed consumers that are gone", "group", r.Group, "consumers", s.removed)
 	}
-	k.report(ctx, stream, group, since)
+	h.reportUnread(ctx, log, r.Stream, s.unread)
+	h.reportBlocked(ctx, log, r.Stream, s.deserted)
 	return nil
 }
 
-// report says once which group holds back trimming, and once that it does not any
-// more.
-func (k *housekeeper) report(ctx context.Context, stream, group, since string) {
-	if k.blocked[stream] == group {
+// swept is what the trim script returns.
+type swept struct {
+	deleted  int64
+	deserted string // the group that keeps entries and that nobody reads; "" if none
+	removed  []string
+	unread   map[string]int64 // by group, entries deleted before it read them
+}
+
+func parseSwept(reply []any) (s swept, err error) {
+	if len(reply) != 5 {
+		return s, fmt.Errorf("%d values in the reply", len(reply))
+	}
+	s.deleted, _ = reply[0].(int64)
+	if deserted, _ := reply[2].(int64); deserted == 1 {
+		s.deserted, _ = reply[1].(string)
+	}
+	removed, _ := reply[3].([]any)
+	for _, name := range removed {
+		text, _ := name.(string)
+		s.removed = append(s.removed, text)
+	}
+	unread, _ := reply[4].([]any)
+	s.unread = make(map[string]int64, len(unread)/2)
+	for i := 0; i+1 < len(unread); i += 2 {
+		group, _ := unread[i].(string)
+		s.unread[group], _ = unread[i+1].(int64)
+	}
+	return s, nil
+}
+
+// reportUnread counts what others deleted before a group read it.
+func (h *Housekeeper) reportUnread(ctx context.Context, log *slog.Logger, stream string, unread map[string]int64) {
+	for group, n := range unread {
+		key := subscribed{stream, group}
+		if more := n - h.unread[key]; more > 0 {
+			h.client.stats.dataLossTotal.Add(more)
+			log.ErrorContext(ctx, "entries were deleted from the stream before the group read them", "group", group, "entries", more)
+		}
+		h.unread[key] = n
+	}
+}
+
+// reportBlocked says once that a group which nobody reads keeps a stream from
+// being trimmed.
+func (h *Housekeeper) reportBlocked(ctx context.Context, log *slog.Logger, stream, group string) {
+	if group == h.blocked[stream] {
 		return
 	}
-	k.blocked[stream] = group
 	if group == "" {
-		k.client.log.InfoContext(ctx, "trimming is not held back any more", "stream", stream)
+		delete(h.blocked, stream)
+		log.InfoContext(ctx, "the stream can be trimmed again")
 		return
 	}
-	ms, _ := strconv.ParseInt(since, 10, 64)
-	k.client.log.WarnContext(ctx, "a group holds back trimming: it has not finished what is older than the time to live; destroy it if nobody reads it",
-		"stream", stream, "group", group, "since", time.UnixMilli(ms).UTC())
-}
-
-func (k *housekeeper) removeConsumers(ctx context.Context, stream string) error {
-	removed, err := consumersScript.Run(ctx, k.client.rdb, []string{stream}, k.group,
-		k.idle.Milliseconds(), k.client.cfg.Consumer).StringSlice()
-	if err != nil {
-		return fmt.Errorf("oona: idle consumers of %s: %w", stream, err)
-	}
-	if len(removed) > 0 {
-		k.client.log.InfoContext(ctx, "removed idle consumers", "stream", stream, "consumers", removed)
-	}
-	return nil
+	h.blocked[stream] = group
+	log.WarnContext(ctx, "the stream cannot be trimmed, because nobody reads in this group any more: destroy the group if it is not needed", "group", group)
 }

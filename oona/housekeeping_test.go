@@ -2,25 +2,43 @@ package oona_test
 
 import (
 	"context"
-	"fmt"
 	"strconv"
-	"sync"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/esper-lite/esper/oona"
-	"github.com/esper-lite/esper/oona/oonatest/redistest"
 )
 
-// agedEntries adds n entries to a stream with ids from the given time on.
-func agedEntries(t *testing.T, rdb *redis.Client, stream string, from time.Time, n int) {
+func housekeeper(t testing.TB, c *oona.Client, cfg oona.Housekeeping) *oona.Housekeeper {
 	t.Helper()
+	if cfg.Group == "" {
+		cfg.Group = "weatherlight"
+	}
+	h, err := c.Housekeeper(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func sweep(t testing.TB, h *oona.Housekeeper) {
+	t.Helper()
+	if err := h.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// fillAged adds n entries, the first that old and the last new.
+func fillAged(t testing.TB, rdb redis.UniversalClient, stream string, n int, oldest time.Duration) {
+	t.Helper()
+	step := oldest / time.Duration(n-1)
 	pipe := rdb.Pipeline()
 	for i := range n {
 		pipe.XAdd(t.Context(), &redis.XAddArgs{
-			Stream: stream, ID: fmt.Sprintf("%d-%d", from.UnixMilli(), i+1), Values: []any{"payload", strconv.Itoa(i)},
+			Stream: stream, ID: agedID(oldest - time.Duration(i)*step), Values: map[string]any{"bootstrap": strconv.Itoa(i)},
 		})
 	}
 	if _, err := pipe.Exec(t.Context()); err != nil {
@@ -28,93 +46,243 @@ func agedEntries(t *testing.T, rdb *redis.Client, stream string, from time.Time,
 	}
 }
 
-// keepHouse runs rounds until the test says that it has seen enough.
-func keepHouse(t *testing.T, c *oona.Client, enough func() error) {
+// left returns what is left of the entries of fillAged.
+func left(t testing.TB, rdb redis.UniversalClient, stream string) (first, n int) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		if err := c.Housekeep(ctx, oona.Housekeeping{Interval: 10 * time.Millisecond, Group: "weatherlight", ConsumerIdle: time.Millisecond}); err != nil {
-			t.Errorf("housekeep: %v", err)
-		}
-	})
-	defer wg.Wait()
-	defer cancel()
-	eventually(t, enough)
+	entries, err := rdb.XRange(t.Context(), stream, "-", "+").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(entries) == 0 {
+		return -1, 0
+	}
+	first, _ = strconv.Atoi(entries[0].Values["bootstrap"].(string))
+	return first, len(entries)
 }
 
-// TestTrimming: old work that is done goes, old work that is not stays, whoever's
-// it is; answers go by age, policies by number, dead letters never.
+// Each stream is trimmed as the table of the design says.
 func TestTrimming(t *testing.T) {
 	onBoth(t, func(t *testing.T, rdb *redis.Client) {
 		c := newClient(t, rdb, "a")
 		s := c.Streams()
-		old := time.Now().Add(-time.Hour)
+		h := housekeeper(t, c, oona.Housekeeping{})
+		sweep(t, h) // nothing is there yet
 		for _, stream := range s.All() {
-			agedEntries(t, rdb, stream, old, 1000)
-			agedEntries(t, rdb, stream, time.Now(), 10)
+			fillAged(t, rdb, stream, 301, 30*time.Minute) // 150 of them older than 15 minutes
 		}
-		// Requests: everything was delivered, one entry is still pending.
-		if err := rdb.XGroupCreate(t.Context(), s.KernelRequests, "weatherlight", "0").Err(); err != nil {
-			t.Fatal(err)
-		}
-		read, err := rdb.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: "weatherlight", Consumer: "x", Streams: []string{s.KernelRequests, ">"}, Count: 2000}).Result()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i, m := range read[0].Messages {
-			if i != 600 {
-				rdb.XAck(t.Context(), s.KernelRequests, "weatherlight", m.ID)
-			}
-		}
-		// Normal: a group that has read half of it.
-		if err := rdb.XGroupCreate(t.Context(), s.Normal, "others", fmt.Sprintf("%d-500", old.UnixMilli())).Err(); err != nil {
-			t.Fatal(err)
-		}
-		// At least so many stay, and, by whole nodes, at most a hundred more.
-		want := map[string]int64{
-			s.KernelRequests: 410, s.Normal: 510, s.Emergency: 10, s.KernelReady: 10, s.KernelErrors: 10,
-			s.Telemetry: 10, s.Policy: 64, s.DeadLetter: 1010,
-		}
-		keepHouse(t, c, func() error {
-			for stream, least := range want {
-				if n := rdb.XLen(t.Context(), stream).Val(); n < least || n > least+100 {
-					return fmt.Errorf("%s has %d entries, want %d", stream, n, least)
+		sweep(t, h)
+		type rest struct{ First, Length int }
+		check := func(want map[string]rest) {
+			t.Helper()
+			for stream, want := range want {
+				first, n := left(t, rdb, stream)
+				if got := (rest{first, n}); got.Length < want.Length-1 || got.Length > want.Length || got.First < want.First || got.First > want.First+1 {
+					t.Errorf("%s: %+v left, want %+v or one less", stream, got, want)
 				}
 			}
-			return nil
-		})
-		if p := rdb.XPending(t.Context(), s.KernelRequests, "weatherlight").Val(); p.Count != 1 {
-			t.Fatalf("%d pending", p.Count)
 		}
-		first := rdb.XRangeN(t.Context(), s.KernelRequests, read[0].Messages[600].ID, "+", 1).Val()
-		if len(first) != 1 || first[0].ID != read[0].Messages[600].ID {
-			t.Errorf("the pending entry is gone: %v", first)
+		check(map[string]rest{
+			s.KernelRequests: {0, 301}, s.Emergency: {0, 301}, // nobody has read them yet
+			s.Normal: {150, 151}, s.KernelReady: {150, 151}, s.KernelErrors: {150, 151}, s.Telemetry: {150, 151},
+			s.Policy: {237, 64}, s.DeadLetter: {0, 301},
+		})
+		// A group that has read 100, of which it finished all but one.
+		pending := readAs(t, rdb, s.KernelRequests, "dead", 100)
+		for i, e := range pending {
+			if i != 60 {
+				rdb.XAck(t.Context(), s.KernelRequests, "weatherlight", e.ID)
+			}
+		}
+		sweep(t, h)
+		check(map[string]rest{s.KernelRequests: {60, 241}})
+		rdb.XAck(t.Context(), s.KernelRequests, "weatherlight", pending[60].ID)
+		sweep(t, h)
+		check(map[string]rest{s.KernelRequests: {100, 201}})
+		// A second group is further behind; then it is further ahead.
+		rdb.XGroupCreate(t.Context(), s.KernelRequests, "nissa", pending[99].ID)
+		for _, e := range readAs(t, rdb, s.KernelRequests, "dead", 500) {
+			rdb.XAck(t.Context(), s.KernelRequests, "weatherlight", e.ID)
+		}
+		sweep(t, h)
+		check(map[string]rest{s.KernelRequests: {100, 201}})
+		rdb.XGroupDestroy(t.Context(), s.KernelRequests, "nissa")
+		sweep(t, h)
+		check(map[string]rest{s.KernelRequests: {150, 151}})
+		// Normal messages stay for the groups that there are.
+		rdb.XGroupCreate(t.Context(), s.Normal, "nissa", "0")
+		rdb.XTrimMaxLen(t.Context(), s.Normal, 0)
+		fillAged(t, rdb, "other", 2, time.Hour)
+		sweep(t, h)
+		check(map[string]rest{"other": {0, 2}})
+	})
+}
+
+// Nothing that anybody still needs is trimmed while it is consumed.
+func TestTrimmingDuringConsumption(t *testing.T) {
+	onBoth(t, func(t *testing.T, rdb *redis.Client) {
+		c := newClient(t, rdb, "a")
+		h := housekeeper(t, c, oona.Housekeeping{Retentions: []oona.Retention{
+			{Stream: c.Streams().KernelRequests, Age: 1, Unfinished: true, Group: "weatherlight"},
+		}})
+		consume(t, c, oona.Subscription{Batch: 10}, answering())
+		for start := 0; start < 1000; start += 50 {
+			for i := start; i < start+50; i++ {
+				publish(t, c, request("req-"+strconv.Itoa(i)))
+			}
+			sweep(t, h)
+		}
+		eventually(t, func() error { return metricIs(c, "oona.consume_total", 1000) })
+		sweep(t, h)
+		oneEach(t, answers(t, rdb, c.Streams()), 1000)
+		if n := rdb.XLen(t.Context(), c.Streams().KernelRequests).Val(); n > 1 {
+			t.Errorf("%d entries left", n)
 		}
 	})
 }
 
-// TestIdleConsumersAreRemoved: only those that hold nothing.
-func TestIdleConsumersAreRemoved(t *testing.T) {
-	rdb := redistest.Start(t).Client()
+// Ids that are ahead of the clock do not make a stream grow for ever.
+func TestTrimmingAheadOfTheClock(t *testing.T) {
+	onBoth(t, func(t *testing.T, rdb *redis.Client) {
+		c := newClient(t, rdb, "a")
+		s := c.Streams()
+		for _, stream := range []string{s.KernelRequests, s.KernelReady} {
+			addAt(t, rdb, stream, "9223372036854775807-1", map[string]any{"bootstrap": "0"})
+			for i := range 50 {
+				add(t, rdb, stream, map[string]any{"bootstrap": strconv.Itoa(i + 1)})
+			}
+		}
+		for i, e := range readAs(t, rdb, s.KernelRequests, "x", 40) {
+			if i != 30 {
+				rdb.XAck(t.Context(), s.KernelRequests, "weatherlight", e.ID)
+			}
+		}
+		sweep(t, housekeeper(t, c, oona.Housekeeping{}))
+		if first, n := left(t, rdb, s.KernelRequests); first != 30 || n != 21 {
+			t.Errorf("requests: %d left from %d on, want 21 from 30 on", n, first)
+		}
+		if _, n := left(t, rdb, s.KernelReady); n != 51 {
+			t.Errorf("answers: %d left, want all 51", n)
+		}
+	})
+}
+
+func TestRemovesConsumersThatAreGone(t *testing.T) {
+	rdb := realRedis(t)
 	c := newClient(t, rdb, "a")
 	stream := c.Streams().KernelRequests
-	agedEntries(t, rdb, stream, time.Now(), 1)
-	if err := rdb.XGroupCreate(t.Context(), stream, "weatherlight", "0").Err(); err != nil {
-		t.Fatal(err)
+	publish(t, c, requests(2)...)
+	readAs(t, rdb, stream, "holds something", 1)
+	for _, name := range []string{"gone", "also gone"} {
+		rdb.XGroupCreateConsumer(t.Context(), stream, "weatherlight", name)
 	}
-	err := rdb.XReadGroup(t.Context(), &redis.XReadGroupArgs{Group: "weatherlight", Consumer: "holds", Streams: []string{stream, ">"}}).Err()
-	if err != nil {
-		t.Fatal(err)
+	pause(t, 30*time.Millisecond)
+	rdb.XGroupCreateConsumer(t.Context(), stream, "weatherlight", "new")
+	sweep(t, housekeeper(t, c, oona.Housekeeping{ConsumerIdle: 20 * time.Millisecond}))
+	var got []string
+	for _, c := range rdb.XInfoConsumers(t.Context(), stream, "weatherlight").Val() {
+		got = append(got, c.Name)
 	}
-	if err := rdb.XGroupCreateConsumer(t.Context(), stream, "weatherlight", "empty").Err(); err != nil {
-		t.Fatal(err)
+	if diff := cmp.Diff([]string{"holds something", "new"}, got); diff != "" {
+		t.Errorf("consumers (-want +got):\n%s", diff)
 	}
-	keepHouse(t, c, func() error {
-		left := rdb.XInfoConsumers(t.Context(), stream, "weatherlight").Val()
-		if len(left) != 1 || left[0].Name != "holds" {
-			return fmt.Errorf("left: %v", left)
+	if err := metricIs(c, "oona.consumers_removed_total", 2); err != nil {
+		t.Error(err)
+	}
+}
+
+// A group that nobody reads any more is reported; one that is merely slow is not.
+func TestReportsWhatBlocksTrimming(t *testing.T) {
+	rdb := realRedis(t)
+	c := newClient(t, rdb, "a")
+	s := c.Streams()
+	fillAged(t, rdb, s.Normal, 10, time.Hour)
+	rdb.XGroupCreate(t.Context(), s.Normal, "slow", "0")
+	rdb.XGroupCreateConsumer(t.Context(), s.Normal, "slow", "alive")
+	h := housekeeper(t, c, oona.Housekeeping{ConsumerIdle: 200 * time.Millisecond})
+	sweep(t, h)
+	if err := metricIs(c, "oona.blocked_streams", 0); err != nil {
+		t.Error(err)
+	}
+	pause(t, 300*time.Millisecond)
+	sweep(t, h)
+	if err := metricIs(c, "oona.blocked_streams", 1); err != nil {
+		t.Error(err)
+	}
+	if _, n := left(t, rdb, s.Normal); n != 10 {
+		t.Errorf("%d left, want 10", n)
+	}
+	rdb.XGroupDestroy(t.Context(), s.Normal, "slow")
+	sweep(t, h)
+	sweep(t, h)
+	if err := metricIs(c, "oona.blocked_streams", 0); err != nil {
+		t.Error(err)
+	}
+}
+
+// What somebody else deletes before a group has read it is counted once.
+func TestCountsUnreadEntriesThatWereDeleted(t *testing.T) {
+	rdb := realRedis(t)
+	c := newClient(t, rdb, "a")
+	stream := c.Streams().KernelRequests
+	h := housekeeper(t, c, oona.Housekeeping{})
+	publish(t, c, requests(20)...)
+	for _, e := range readAs(t, rdb, stream, "x", 5) {
+		rdb.XAck(t.Context(), stream, "weatherlight", e.ID)
+	}
+	sweep(t, h)
+	if err := metricIs(c, "oona.data_loss_total", 0); err != nil {
+		t.Error(err)
+	}
+	rdb.XTrimMaxLen(t.Context(), stream, 8)
+	for range 2 {
+		sweep(t, h)
+		if err := metricIs(c, "oona.data_loss_total", 7); err != nil {
+			t.Error(err)
 		}
-		return nil
+	}
+	rdb.XTrimMaxLen(t.Context(), stream, 0)
+	sweep(t, h)
+	if err := metricIs(c, "oona.data_loss_total", 15); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestHousekeeperRuns(t *testing.T) {
+	inBubble(t, func(t *testing.T, rdb *redis.Client) {
+		c := newClient(t, rdb, "a")
+		h := housekeeper(t, c, oona.Housekeeping{})
+		ctx, cancel := context.WithTimeout(t.Context(), 40*time.Minute)
+		defer cancel()
+		done := make(chan error)
+		go func() { done <- h.Run(ctx) }()
+		for i := range 20 {
+			add(t, rdb, c.Streams().KernelReady, map[string]any{"bootstrap": strconv.Itoa(i)})
+			time.Sleep(time.Minute)
+		}
+		if first, n := left(t, rdb, c.Streams().KernelReady); n < 15 || n > 16 || first+n != 20 {
+			t.Errorf("%d left, from %d on", n, first)
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if _, n := left(t, rdb, c.Streams().KernelReady); n != 0 {
+			t.Errorf("%d left at the end", n)
+		}
+	})
+}
+
+func TestHousekeeperRefusesNonsense(t *testing.T) {
+	onBoth(t, func(t *testing.T, rdb *redis.Client) {
+		c := newClient(t, rdb, "a")
+		for name, cfg := range map[string]oona.Housekeeping{
+			"no group":     {},
+			"negative":     {Group: "g", Interval: -1},
+			"no stream":    {Retentions: []oona.Retention{{}}},
+			"dead letters": {Retentions: []oona.Retention{{Stream: c.Streams().DeadLetter}}},
+		} {
+			if _, err := c.Housekeeper(cfg); err == nil {
+				t.Errorf("%s: accepted", name)
+			}
+		}
 	})
 }

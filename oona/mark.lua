@@ -26,18 +26,22 @@ local function field(list, name)
   end
 end
 
-local delivered
+local delivered, npending
 for _, g in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
-  if field(g, 'name') == group then delivered = field(g, 'last-delivered-id') end
+  if field(g, 'name') == group then
+    delivered, npending = field(g, 'last-delivered-id'), field(g, 'pending')
+  end
 end
 if not delivered then return redis.error_reply('NOGROUP No such consumer group') end
 
 local mark = now - slack
-local ahead = ms(field(redis.call('XINFO', 'STREAM', stream), 'last-generated-id')) > now + slack
+local last = field(redis.call('XINFO', 'STREAM', stream), 'last-generated-id')
+local ahead = ms(last) > now + slack
 if ahead then mark = now - math.max(hold, slack) end
-local pending = redis.call('XPENDING', stream, group)
-if pending[2] then mark = math.min(mark, ms(pending[2])) end
-if delivered ~= last_id then
+if npending > 0 then
+  mark = math.min(mark, ms(redis.call('XPENDING', stream, group)[2]))
+end
+if delivered ~= last and delivered ~= last_id then
   local unread = redis.call('XRANGE', stream, '(' .. delivered, '+', 'COUNT', 1)
   if unread[1] then mark = math.min(mark, ms(unread[1][1])) end
 end

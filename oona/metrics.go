@@ -68,6 +68,9 @@ func (c *Client) appendConsuming(dst []leyline.Metric) []leyline.Metric {
 		count("oona.handlers_abandoned_total", s.handlersAbandoned.Load()),
 		count("oona.bus_errors_total", s.busErrors.Load()),
 		count("oona.clock_alarms_total", s.clockAlarms.Load()),
+		count("oona.trimmed_total", s.trimmedTotal.Load()),
+		count("oona.consumers_removed_total", s.consumersRemoved.Load()),
+		count("oona.blocked_streams", s.blockedStreams.Load()),
 		count("oona.held", held),
 		count("oona.retrying", retrying),
 	)

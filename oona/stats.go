@@ -32,6 +32,9 @@ type stats struct {
 	handlersAbandoned atomic.Int64
 	busErrors         atomic.Int64
 	clockAlarms       atomic.Int64
+	trimmedTotal      atomic.Int64
+	consumersRemoved  atomic.Int64
+	blockedStreams    atomic.Int64 // as housekeeping last saw
 
 	refusals leyline.Refusals
 }
