@@ -90,6 +90,10 @@ func (svc *service) compose(ctx context.Context, s settings, id identity) error 
 	if svc.policies, err = svc.newPolicies(ctx, s); err != nil {
 		return err
 	}
+	housekeeper, err := svc.bus.Housekeeper(oona.Housekeeping{Group: consumerGroup})
+	if err != nil {
+		return err
+	}
 	prefetch := svc.prefetchWorker(s)
 	svc.sources = []weatherlight.Source{svc.bus, prefetch, svc.library, svc.kernels, svc.kernels.Cache(), svc.seeds, svc.policies}
 	// Telemetry comes first and ends last: it reports how the others ended.
@@ -99,21 +103,13 @@ func (svc *service) compose(ctx context.Context, s settings, id identity) error 
 		{Name: workerPrefetch, Worker: prefetch, After: last},
 		{Name: workerKernels, Worker: &kasminaWorker{svc.kernels, svc.seeds}, After: last},
 		{Name: workerPolicy, Worker: svc.policies, After: last},
-		{Name: workerHousekeep, Worker: housekeeping{svc.bus}, After: last},
+		{Name: workerHousekeep, Worker: housekeeper, After: last},
 	} {
 		if _, err := supervisor.Add(spec); err != nil {
 			return fmt.Errorf("worker %s: %w", spec.Name, err)
 		}
 	}
 	return nil
-}
-
-// housekeeping trims the streams.
-type housekeeping struct{ bus *oona.Client }
-
-// Run keeps house until ctx ends.
-func (h housekeeping) Run(ctx context.Context) error {
-	return h.bus.Housekeep(ctx, oona.Housekeeping{Group: consumerGroup})
 }
 
 // prefetchWorker serves kernel requests.
