@@ -71,7 +71,10 @@ func (c *Consumer) restore(ctx context.Context) error {
 		if u == nil {
 			continue
 		}
-		if err := c.cfg.Policy.Apply(ctx, *u); err != nil {
+		if err := c.apply(ctx, *u); err != nil {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
 			c.report(ctx, eventBroken, pb.TelemetryLevel_TELEMETRY_LEVEL_ERROR, u, fmt.Errorf("tamiyo: restore: %w", err))
 			continue
 		}
@@ -182,6 +185,9 @@ func (c *Consumer) saveLocked(s State) error {
 func (c *Consumer) handle(ctx context.Context, body *pb.PolicyUpdate, m *oona.Message) ([]proto.Message, error) {
 	u := newUpdate(body, m)
 	if err := c.verify(ctx, u, body, m); err != nil {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx) // nobody has judged it; it comes again
+		}
 		c.refuse(ctx, u, err)
 		return nil, c.settle(m, nil)
 	}
@@ -209,8 +215,11 @@ func newUpdate(body *pb.PolicyUpdate, m *oona.Message) Update {
 // swap applies the update and records it; if either fails, the policy from before
 // runs on.
 func (c *Consumer) swap(ctx context.Context, u Update, m *oona.Message) error {
-	if err := c.cfg.Policy.Apply(ctx, u); err != nil {
+	if err := c.apply(ctx, u); err != nil {
 		c.takeBack(ctx)
+		if ctx.Err() != nil {
+			return context.Cause(ctx) // it was not given the time; it comes again
+		}
 		c.refuse(ctx, u, refuse(ReasonApplyFailed, err))
 		return c.settle(m, nil)
 	}
@@ -224,13 +233,31 @@ func (c *Consumer) swap(ctx context.Context, u Update, m *oona.Message) error {
 	return nil
 }
 
-// takeBack applies the policy that is recorded.
+// apply makes u the policy that runs. A panic is a failed swap like any other:
+// the stream goes on.
+func (c *Consumer) apply(ctx context.Context, u Update) error {
+	return guarded(func() error { return c.cfg.Policy.Apply(ctx, u) })
+}
+
+// guarded turns a panic of the embedder's policy into an error.
+func guarded(call func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("tamiyo: policy panicked: %v", v)
+		}
+	}()
+	return call()
+}
+
+// takeBack applies the policy that is recorded, also when ctx has ended: what a
+// swap left half done is worse than a late stop.
 func (c *Consumer) takeBack(ctx context.Context) {
+	ctx = context.WithoutCancel(ctx)
 	current, ok := c.Current()
 	if !ok {
 		return
 	}
-	if err := c.cfg.Policy.Apply(ctx, current); err != nil {
+	if err := c.apply(ctx, current); err != nil {
 		c.report(ctx, eventBroken, pb.TelemetryLevel_TELEMETRY_LEVEL_CRITICAL, &current, fmt.Errorf("tamiyo: roll back: %w", err))
 		return
 	}

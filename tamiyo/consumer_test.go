@@ -1,6 +1,7 @@
 package tamiyo_test
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -193,5 +194,53 @@ func TestFullDisk(t *testing.T) {
 	want := []string{"policy-1", "policy-2", "policy-1", "policy-2"} // restored, tried, taken back, done
 	if diff := cmp.Diff(want, policy.applied); diff != "" {
 		t.Errorf("applied (-want +got):\n%s", diff)
+	}
+}
+
+// TestPanicIsARefusal: neither a panic while validating nor one while applying
+// stops the stream.
+func TestPanicIsARefusal(t *testing.T) {
+	policy := &model{
+		validate: func(u tamiyo.Update) error {
+			if u.PolicyID == "policy-2" {
+				panic("no such layer")
+			}
+			return nil
+		},
+		apply: func(u tamiyo.Update) error {
+			if u.PolicyID == "policy-3" {
+				panic("out of range")
+			}
+			return nil
+		},
+	}
+	var got events
+	c := open(t, tamiyo.Config{Bus: newStream(update(1, ""), update(2, ""), update(3, ""), update(4, "")), Dir: t.TempDir(), Policy: policy, Forward: got.add})
+	follow(t, c)
+	want := []string{"policy_applied", "policy_refused invalid_payload", "policy_refused apply_failed", "policy_applied"}
+	if diff := cmp.Diff(want, []string(got)); diff != "" || currentID(c) != "policy-4" {
+		t.Errorf("%s runs; events (-want +got):\n%s", currentID(c), diff)
+	}
+}
+
+// TestStopDuringASwap: an update that was interrupted is neither applied nor
+// refused; the next process applies it.
+func TestStopDuringASwap(t *testing.T) {
+	dir := t.TempDir()
+	bus := newStream(update(1, ""))
+	ctx, cancel := context.WithCancel(t.Context())
+	policy := &model{apply: func(tamiyo.Update) error {
+		cancel()
+		return ctx.Err()
+	}}
+	var got events
+	c := open(t, tamiyo.Config{Bus: bus, Dir: dir, Policy: policy, Forward: got.add})
+	if err := c.Run(ctx); err == nil || len(got) > 0 {
+		t.Errorf("run: %v, events %v", err, got)
+	}
+	c = open(t, tamiyo.Config{Bus: bus, Dir: dir})
+	follow(t, c)
+	if id := currentID(c); id != "policy-1" {
+		t.Errorf("%q runs", id)
 	}
 }

@@ -55,7 +55,7 @@ func (c *Consumer) verify(ctx context.Context, u Update, body *pb.PolicyUpdate, 
 	if u.Bytes == 0 {
 		return nil
 	}
-	if err := c.cfg.Policy.Validate(ctx, u); err != nil {
+	if err := guarded(func() error { return c.cfg.Policy.Validate(ctx, u) }); err != nil {
 		return refuse(ReasonInvalidPayload, err)
 	}
 	return nil
