@@ -45,12 +45,14 @@ func TestImportRule(t *testing.T) {
 // gets no Redis, no SQL and no command line library.
 func TestWeatherlightIsLight(t *testing.T) {
 	heavy := []string{
-		"github.com/redis/", "modernc.org/", "database/sql", "github.com/spf13/", "github.com/alicebob/",
+		"github.com/redis/", "modernc.org/", "github.com/spf13/", "github.com/alicebob/",
 		"github.com/prometheus/", "github.com/charmbracelet/", "github.com/lmittmann/", "github.com/caarlos0/",
 	}
 	deps := goList(t, "-deps", module+"weatherlight")
 	for _, dep := range deps {
-		if slices.ContainsFunc(heavy, func(h string) bool { return strings.HasPrefix(dep, h) }) {
+		// The uuid package names database/sql/driver for its Scan method; that is no
+		// SQL, and not the package database/sql.
+		if dep == "database/sql" || slices.ContainsFunc(heavy, func(h string) bool { return strings.HasPrefix(dep, h) }) {
 			t.Errorf("weatherlight pulls in %s", dep)
 		}
 	}

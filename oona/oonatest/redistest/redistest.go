@@ -1,3 +1,5 @@
+//go:build unix
+
 // Package redistest starts real redis-server processes for tests.
 package redistest
 
