@@ -5,7 +5,9 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -35,11 +37,29 @@ func rot(t *testing.T, path string) {
 	}
 }
 
+// eventLog collects integrity events.
+type eventLog struct {
+	mu     sync.Mutex
+	events []urza.IntegrityEvent
+}
+
+func (l *eventLog) add(e urza.IntegrityEvent) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.events = append(l.events, e)
+}
+
+func (l *eventLog) all() []urza.IntegrityEvent {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.events)
+}
+
 func TestScrubberFindsRot(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		var events []urza.IntegrityEvent
-		l := open(t, urza.Config{WorkDir: dir, OnIntegrity: func(e urza.IntegrityEvent) { events = append(events, e) }})
+		var log eventLog
+		l := open(t, urza.Config{WorkDir: dir, OnIntegrity: log.add})
 		add(t, l, "GOOD", strings.Repeat("good", 1<<20))
 		bad := add(t, l, "ROT", strings.Repeat("rot!", 1<<20))
 		rot(t, filepath.Join(dir, bad.ArtifactPath))
@@ -50,15 +70,18 @@ func TestScrubberFindsRot(t *testing.T) {
 		go func() { done <- s.Run(ctx) }()
 
 		time.Sleep(time.Hour + time.Second)
-		if len(events) != 0 {
+		synctest.Wait()
+		if events := log.all(); len(events) != 0 {
 			t.Errorf("found faster than 1 MiB/s can be read: %v", events)
 		}
 		time.Sleep(10 * time.Second) // 8 MiB are to be read
-		if len(events) != 1 || events[0].Kind != urza.KindChecksumMismatch || events[0].BlueprintID != "ROT" || events[0].Want != bad.Checksum {
+		synctest.Wait()
+		if events := log.all(); len(events) != 1 || events[0].Kind != urza.KindChecksumMismatch || events[0].BlueprintID != "ROT" || events[0].Want != bad.Checksum {
 			t.Errorf("events: %v", events)
 		}
 		time.Sleep(time.Hour)
-		if len(events) != 2 {
+		synctest.Wait()
+		if events := log.all(); len(events) != 2 {
 			t.Errorf("after the second pass: %v", events)
 		}
 		stopped := errors.New("stopped")

@@ -27,6 +27,7 @@ type Handle struct {
 	name   string
 	worker Worker
 	policy *policy
+	says   bool // says itself when it is ready
 	links  *links
 
 	// Guarded by sup.mu.
@@ -40,7 +41,6 @@ type Handle struct {
 	ready bool // has been ready since it was last started from rest
 
 	mu      sync.Mutex
-	says    bool            // says itself when it is ready
 	life    *life           // nil while there is none
 	starts  uint64          // how often it was started from rest
 	delays  retry.Backoff   // of the present series of failures
@@ -76,7 +76,8 @@ func (w *Handle) Status() WorkerStatus {
 }
 
 // WaitReady blocks until the worker is ready, or ctx ends: then it returns the
-// cause. It returns at once if the worker is ready.
+// cause. It returns at once if the worker is ready. One that has ended, or was
+// stopped, may never be.
 func (w *Handle) WaitReady(ctx context.Context) error {
 	return w.await(ctx, func() bool { return w.state() == StateRunning })
 }

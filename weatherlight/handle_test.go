@@ -127,6 +127,7 @@ func TestStopOneThatIgnoresIt(t *testing.T) {
 			t.Errorf("%d lives, %d abandoned", w.Lives(), s.Snapshot().Abandoned)
 		}
 		w.Release()
+		synctest.Wait() // else it would be named at the end
 		if err := r.Stop(); err != nil {
 			t.Errorf("Run: %v", err)
 		}

@@ -3,7 +3,6 @@ package weatherlight_test
 import (
 	"bytes"
 	"context"
-	"runtime"
 	"runtime/pprof"
 	"strings"
 	"testing"
@@ -17,7 +16,6 @@ import (
 // the supervisor's, a subscriber's or the reporter's.
 func TestRunLeavesNoGoroutine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		before := runtime.NumGoroutine()
 		func() {
 			inner, err := weatherlight.New(weatherlight.Config{Strategy: weatherlight.OneForAll})
 			if err != nil {
@@ -53,6 +51,7 @@ func TestRunLeavesNoGoroutine(t *testing.T) {
 			}
 			time.Sleep(time.Minute)
 			late.Release()
+			synctest.Wait()
 			cancel()
 			if err := <-done; err != nil {
 				t.Errorf("Run: %v", err)
@@ -60,12 +59,12 @@ func TestRunLeavesNoGoroutine(t *testing.T) {
 			unsubscribe()
 		}()
 		synctest.Wait()
-		if after := runtime.NumGoroutine(); after > before {
-			var stacks bytes.Buffer
-			if err := pprof.Lookup("goroutine").WriteTo(&stacks, 1); err != nil {
-				t.Error(err)
-			}
-			t.Errorf("%d goroutines before, %d after:\n%s", before, after, &stacks)
+		var profile bytes.Buffer
+		if err := pprof.Lookup("goroutine").WriteTo(&profile, 1); err != nil {
+			t.Fatal(err)
+		}
+		if out := profile.String(); strings.Contains(out, "esper/weatherlight.") {
+			t.Errorf("left:\n%s", out)
 		}
 	})
 }

@@ -68,6 +68,7 @@ func TestBeatingWorker(t *testing.T) {
 			t.Errorf("%d given up, want 1", n)
 		}
 		worker.Release()
+		synctest.Wait()
 		if err := run.Stop(); err != nil {
 			t.Error(err)
 		}

@@ -63,6 +63,16 @@ func (w *Worker) stop(ctx context.Context) error {
 	return ctx.Err()
 }
 
+// carryOut waits until a life has done what it is told.
+func (w *Worker) carryOut(do order) {
+	done := make(chan struct{})
+	w.orders <- func(l *life) {
+		do(l)
+		close(done)
+	}
+	<-done
+}
+
 // Return makes the worker return err.
 func (w *Worker) Return(err error) {
 	w.orders <- func(l *life) { l.ended, l.err = true, err }
@@ -107,8 +117,8 @@ type ReadyWorker struct{ *Worker }
 // NewReadyWorker returns a worker that is not ready.
 func NewReadyWorker() *ReadyWorker { return &ReadyWorker{NewWorker()} }
 
-// Ready makes the worker say that it is ready.
-func (w *ReadyWorker) Ready() { w.orders <- func(l *life) { l.ready() } }
+// Ready makes the worker say that it is ready, and returns when it has.
+func (w *ReadyWorker) Ready() { w.carryOut(func(l *life) { l.ready() }) }
 
 // RunReady is what the supervisor calls.
 func (w *ReadyWorker) RunReady(ctx context.Context, ready func()) error {
@@ -122,8 +132,8 @@ type BeatingWorker struct{ *ReadyWorker }
 // NewBeatingWorker returns a worker that is not ready and does not beat.
 func NewBeatingWorker() *BeatingWorker { return &BeatingWorker{NewReadyWorker()} }
 
-// Beat makes the worker beat.
-func (w *BeatingWorker) Beat() { w.orders <- func(l *life) { l.beat() } }
+// Beat makes the worker beat, and returns when it has.
+func (w *BeatingWorker) Beat() { w.carryOut(func(l *life) { l.beat() }) }
 
 // RunBeating is what the supervisor calls.
 func (w *BeatingWorker) RunBeating(ctx context.Context, ready, beat func()) error {
