@@ -410,7 +410,10 @@ func TestSpoolIsBoundedAndKeepsTheNewest(t *testing.T) {
 		}
 		last := got[len(got)-1].packet
 		dropped := 11.0 - float64(len(got))
-		wantMetric(t, last, "weatherlight.telemetry.dropped_total", dropped)
+		// The last packet may have been made just before the last one was dropped.
+		if n, _ := metricOf(last, "weatherlight.telemetry.dropped_total"); n != dropped && n != dropped-1 {
+			t.Errorf("%v dropped, want %v", n, dropped)
+		}
 		if n, _ := metricOf(last, "weatherlight.telemetry.publish_errors_total"); n < 5 {
 			t.Errorf("%v publish errors", n)
 		}
