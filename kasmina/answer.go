@@ -96,30 +96,3 @@ func fromMillis(ms float32) time.Duration {
 	}
 	return time.Duration(float64(ms) * float64(time.Millisecond))
 }
-
-// idRing remembers the last so many ids.
-type idRing struct {
-	ids   []string
-	next  int
-	known map[string]struct{}
-}
-
-func newIDRing(size int) idRing {
-	return idRing{ids: make([]string, size), known: make(map[string]struct{})}
-}
-
-// add forgets the oldest id for a new one.
-func (r *idRing) add(id string) {
-	if r.has(id) {
-		return
-	}
-	delete(r.known, r.ids[r.next])
-	r.ids[r.next] = id
-	r.known[id] = struct{}{}
-	r.next = (r.next + 1) % len(r.ids)
-}
-
-func (r *idRing) has(id string) bool {
-	_, ok := r.known[id]
-	return ok
-}

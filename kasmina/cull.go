@@ -78,6 +78,10 @@ func (m *Manager) finishReset(ctx context.Context, id string) error {
 // embargo. When G5 does not let it pass, the error is a [*GateError], and Run
 // removes it as soon as G5 does. A seed that is not there is [ErrUnknownSeed].
 func (m *Manager) Retire(ctx context.Context, id string) error {
+	return m.retire(ctx, id, "retired")
+}
+
+func (m *Manager) retire(ctx context.Context, id, reason string) error {
 	m.mu.Lock()
 	s, err := m.findLocked(id)
 	if err != nil {
@@ -86,12 +90,12 @@ func (m *Manager) Retire(ctx context.Context, id string) error {
 	}
 	if Allowed(s.stage, terminated) {
 		m.dropLocked(s)
-		err = m.moveLocked(s, terminated, "retired")
+		err = m.moveLocked(s, terminated, reason)
 		m.unlock()
 		return err
 	}
 	if active(s.stage) {
-		m.cullLocked(s, "retired", 0)
+		m.cullLocked(s, reason, 0)
 	}
 	s.retiring, s.embargoEnds = true, time.Time{}
 	m.unlock()

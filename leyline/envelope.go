@@ -145,11 +145,11 @@ func (e *Envelope) parseAttribute(b []byte, visit func(key, value []byte)) error
 	if !ok {
 		var err error
 		if key, value, err = parseEntry(b); err != nil {
-			return err
+			return fmt.Errorf("%w: attribute: %w", Malformed, err)
 		}
 	}
 	if !utf8.Valid(key) || !utf8.Valid(value) {
-		return fmt.Errorf("%w: attribute is not UTF-8", Malformed)
+		return fmt.Errorf("%w: attribute: %w", Malformed, errUTF8)
 	}
 	if visit != nil {
 		visit(key, value)
@@ -173,33 +173,43 @@ func shortEntry(b []byte) (key, value []byte, ok bool) {
 	return b[2:end], b[end+2:], true
 }
 
-// parseEntry reads any entry of the attribute map.
+// parseEntry reads any entry of the attribute map. Of a key or value that comes
+// more than once the last one counts, and all must be UTF-8.
 func parseEntry(b []byte) (key, value []byte, err error) {
 	for len(b) > 0 {
 		num, typ, rest, err := consumeTag(b)
 		if err != nil {
-			return nil, nil, fmt.Errorf("%w: attribute: %w", Malformed, err)
+			return nil, nil, err
 		}
 		b = rest
 		var n int
+		var text []byte
 		switch {
 		case num == fieldKey && typ == protowire.BytesType:
-			key, n = protowire.ConsumeBytes(b)
+			text, n = protowire.ConsumeBytes(b)
+			key = text
 		case num == fieldValue && typ == protowire.BytesType:
-			value, n = protowire.ConsumeBytes(b)
+			text, n = protowire.ConsumeBytes(b)
+			value = text
 		default:
 			n = protowire.ConsumeFieldValue(num, typ, b)
 		}
 		if n < 0 {
-			return nil, nil, fmt.Errorf("%w: attribute: %w", Malformed, protowire.ParseError(n))
+			return nil, nil, protowire.ParseError(n)
+		}
+		if !utf8.Valid(text) {
+			return nil, nil, errUTF8
 		}
 		b = b[n:]
 	}
 	return key, value, nil
 }
 
-// errFieldNumber is for what protowire lets pass and the generated code refuses.
-var errFieldNumber = errors.New("field number over the limit")
+// What protowire lets pass and the generated code refuses.
+var (
+	errUTF8        = errors.New("text is not UTF-8")
+	errFieldNumber = errors.New("field number over the limit")
+)
 
 // consumeTag reads the tag of a field and returns the bytes that follow.
 func consumeTag(b []byte) (protowire.Number, protowire.Type, []byte, error) {

@@ -84,6 +84,8 @@ func oddEnvelopes() map[string][]byte {
 		"time zero":                   with(attribute("issued_at_ms", "0")),
 		"time negative":               with(attribute("issued_at_ms", "-5")),
 		"time too large":              with(attribute("issued_at_ms", "9223372036854775808")),
+		"first key not UTF-8":         with("\x0a\x01\xff" + attribute("a", "b")),
+		"first value not UTF-8":       with("\x12\x01\xff" + attribute("a", "b")),
 		"key not UTF-8":               with(attribute("\xff", "b")),
 		"value not UTF-8":             with(attribute("a", "\xff")),
 		"long value not UTF-8":        with(attribute("a", long+"\xff")),
