@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/esper-lite/esper/leyline"
 	"github.com/esper-lite/esper/oona"
 )
@@ -188,4 +190,17 @@ func eventually(t *testing.T, check func() error) {
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
+}
+
+// errIf returns an error with text where wrong is true.
+func errIf(wrong bool, text string) error {
+	if !wrong {
+		return nil
+	}
+	return errors.New(text)
+}
+
+// outgoing is a message for a stream that is not its own.
+func outgoing(msg proto.Message, stream string) oona.Outgoing {
+	return oona.Outgoing{Message: msg, Stream: stream}
 }

@@ -63,7 +63,7 @@ or usage; 3 the answer was an error.`,
 	root.Flags().AddFlagSet(serve.Flags())
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print results as one JSON document")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageErrorf("%w", err) })
-	root.AddCommand(serve, a.demoCommand(), a.configCommand(), a.prefetchCommand(), a.urzaCommand(), a.policyCommand(),
+	root.AddCommand(serve, a.demoCommand(), a.configCommand(), a.prefetchCommand(), a.urzaCommand(), a.policyCommand(), a.deadletterCommand(),
 		a.statusCommand(), a.healthcheckCommand(), a.versionCommand())
 	return root
 }
