@@ -132,8 +132,9 @@ func TestBackDatedEntryOnAnIdleStream(t *testing.T) {
 	onBoth(t, func(t *testing.T, rdb *redis.Client) {
 		c := newClient(t, rdb, "a")
 		stream := c.Streams().KernelRequests
-		consume(t, c, oona.Subscription{}, answering())
-		eventually(t, settled(t, rdb, stream, 0))
+		reading := make(chan struct{}) // closed when the mark was raised
+		consume(t, c, oona.Subscription{Ready: func() { close(reading) }}, answering())
+		<-reading
 		addAt(t, rdb, stream, agedID(10*time.Second), sealedAged(t, "old", 12*time.Second))
 		publish(t, c, request("req-0"))
 		eventually(t, settled(t, rdb, stream, 2))
