@@ -197,15 +197,16 @@ func (c *Client) addOnce(ctx context.Context, msgs []sealedMessage) error {
 		}
 	}
 	done(broken)
+	lookAgain(ctx, c.rdb, broken)
 	return broken
 }
 
 // command adds a message, or adds it unless that was done.
 func (c *Client) command(ctx context.Context, s *sealedMessage) *redis.StringCmd {
 	if s.once == "" {
-		return redis.NewStringCmd(ctx, "xadd", s.stream, "*", fieldPayload, s.payload, fieldSignature, s.signature[:])
+		return redis.NewStringCmd(ctx, "xadd", s.stream, "*", fieldPayload, &s.payload, fieldSignature, &s.signature)
 	}
-	return redis.NewStringCmd(ctx, "eval", onceSource, 2, s.stream, c.keys.once(s.once), s.payload, s.signature[:], OnceFor.Milliseconds())
+	return redis.NewStringCmd(ctx, "eval", onceSource, 2, s.stream, c.keys.once(s.once), &s.payload, &s.signature, OnceFor.Milliseconds())
 }
 
 // unrepeated is a command that go-redis does not send again when its reply was

@@ -21,7 +21,9 @@ type connector struct {
 	// Address is what may be shown: no user, no password.
 	address string
 	cluster bool
-	connect func(pool int) redis.UniversalClient
+	// connect makes a client with so many connections, whose replies may take
+	// that long; zero is what the address says, or what go-redis does.
+	connect func(pool int, read time.Duration) redis.UniversalClient
 }
 
 // parseURL reads the address of a Redis. The forms are those of go-redis, plus
@@ -50,10 +52,11 @@ func standalone(raw string) (connector, error) {
 	}
 	return connector{
 		address: opt.Addr,
-		connect: func(pool int) redis.UniversalClient {
+		connect: func(pool int, read time.Duration) redis.UniversalClient {
 			o := *opt
 			o.MaxRetries, o.PoolSize = noRetries, pool
 			o.ContextTimeoutEnabled, o.DialerRetries = true, 1
+			o.ReadTimeout = cmp.Or(read, o.ReadTimeout)
 			o.DialTimeout = cmp.Or(o.DialTimeout, dialTimeout)
 			return redis.NewClient(&o)
 		},
@@ -114,10 +117,11 @@ func sentinel(useTLS bool, rest string) (connector, error) {
 	}
 	return connector{
 		address: fmt.Sprintf("%s (master %s)", strings.Join(hosts, ","), master),
-		connect: func(pool int) redis.UniversalClient {
+		connect: func(pool int, read time.Duration) redis.UniversalClient {
 			o := *opt
 			o.MaxRetries, o.PoolSize = noRetries, pool
 			o.ContextTimeoutEnabled, o.DialerRetries = true, 1
+			o.ReadTimeout = cmp.Or(read, o.ReadTimeout)
 			o.DialTimeout = cmp.Or(o.DialTimeout, dialTimeout)
 			return redis.NewFailoverClient(&o)
 		},
@@ -140,10 +144,11 @@ func cluster(useTLS bool, rest string) (connector, error) {
 	return connector{
 		address: strings.Join(hosts, ","),
 		cluster: true,
-		connect: func(pool int) redis.UniversalClient {
+		connect: func(pool int, read time.Duration) redis.UniversalClient {
 			o := *opt
 			o.PoolSize = pool
 			o.ContextTimeoutEnabled, o.DialerRetries = true, 1
+			o.ReadTimeout = cmp.Or(read, o.ReadTimeout)
 			o.DialTimeout = cmp.Or(o.DialTimeout, dialTimeout)
 			return redis.NewClusterClient(&o)
 		},
@@ -158,19 +163,21 @@ func connectorOf(rdb redis.UniversalClient) (connector, error) {
 		if opt.MaxRetries > 0 {
 			return connector{}, errors.New("oona: the redis client must be made with MaxRetries: -1, because a command repeated after a lost reply would publish twice")
 		}
-		return connector{address: opt.Addr, connect: func(pool int) redis.UniversalClient {
+		return connector{address: opt.Addr, connect: func(pool int, read time.Duration) redis.UniversalClient {
 			o := opt
 			o.MaxRetries, o.PoolSize = noRetries, pool
 			o.ContextTimeoutEnabled = true
+			o.ReadTimeout = cmp.Or(read, o.ReadTimeout)
 			o.TLSConfig = cloneTLS(opt.TLSConfig)
 			return redis.NewClient(&o)
 		}}, nil
 	case *redis.ClusterClient:
 		opt := *c.Options()
-		return connector{address: strings.Join(opt.Addrs, ","), cluster: true, connect: func(pool int) redis.UniversalClient {
+		return connector{address: strings.Join(opt.Addrs, ","), cluster: true, connect: func(pool int, read time.Duration) redis.UniversalClient {
 			o := opt
 			o.PoolSize = pool
 			o.ContextTimeoutEnabled = true
+			o.ReadTimeout = cmp.Or(read, o.ReadTimeout)
 			o.TLSConfig = cloneTLS(opt.TLSConfig)
 			return redis.NewClusterClient(&o)
 		}}, nil

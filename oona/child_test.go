@@ -95,3 +95,9 @@ func (c *child) kill() {
 	_ = c.cmd.Process.Kill()
 	<-c.done
 }
+
+func (c *child) signal(t testing.TB, s os.Signal) {
+	if err := c.cmd.Process.Signal(s); err != nil {
+		t.Error(err)
+	}
+}

@@ -53,7 +53,7 @@ func (c *consumer) claimPart(ctx context.Context, a *nonceArgs, ds []*delivery) 
 	a.begin(k, c.sub.Group, c.sub.Stream)
 	for _, d := range ds[:n] {
 		index, bucket := a.place(k, d.nonce, d.issuedAtMs())
-		a.args = append(a.args, d.text, index, bucket, d.holder)
+		a.args = append(a.args, &d.text, index, bucket, &d.holder)
 	}
 	codes, err = claimScript.Run(ctx, c.client.rdb, a.keys, a.args...).Text()
 	if err == nil && len(codes) != n {

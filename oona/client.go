@@ -50,7 +50,7 @@ func Connect(ctx context.Context, cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	rdb := conn.connect(poolSize)
+	rdb := conn.connect(poolSize, 0)
 	c, err := newClient(ctx, rdb, conn, cfg)
 	if err != nil {
 		return nil, errors.Join(err, rdb.Close())

@@ -16,7 +16,8 @@ var commitSource string
 var commitScript = redis.NewScript(noncesSource + commitSource)
 
 // commitArgs builds the keys and arguments of one commit. It is reused from
-// batch to batch and keeps its memory.
+// batch to batch and keeps its memory. Strings are passed by their addresses,
+// since an address fits into an interface without an allocation.
 type commitArgs struct {
 	nonceArgs
 	streams map[string]int // answer stream → 1-based position
@@ -68,7 +69,7 @@ func (a *commitArgs) build(k keyspace, sub *Subscription, consumer, dead string,
 	for i := range batch {
 		if o := &batch[i]; o.verb == finish && o.d.nonce != "" {
 			a.order = append(a.order, i)
-			a.args = append(a.args, o.d.text)
+			a.args = append(a.args, &o.d.text)
 			a.holder(k, o)
 			a.answers(first, o)
 		}
@@ -85,13 +86,13 @@ func (a *commitArgs) build(k keyspace, sub *Subscription, consumer, dead string,
 func (a *commitArgs) other(k keyspace, sub *Subscription, consumer string, first int, o *outcome) {
 	switch o.verb {
 	case finish:
-		a.args = append(a.args, "d", o.d.text)
+		a.args = append(a.args, "d", &o.d.text)
 		a.answers(first, o)
 	case acknowledge:
-		a.args = append(a.args, "a", o.d.text)
+		a.args = append(a.args, "a", &o.d.text)
 		a.holder(k, o)
 	case bury:
-		a.args = append(a.args, "x", o.d.text)
+		a.args = append(a.args, "x", &o.d.text)
 		a.holder(k, o)
 		a.letter(sub, consumer, o)
 	case keep:
@@ -101,7 +102,7 @@ func (a *commitArgs) other(k keyspace, sub *Subscription, consumer string, first
 
 func (a *commitArgs) holder(k keyspace, o *outcome) {
 	index, bucket := a.place(k, o.nonce(), o.d.issuedAtMs())
-	a.args = append(a.args, index, bucket, o.d.holder)
+	a.args = append(a.args, index, bucket, &o.d.holder)
 }
 
 func (a *commitArgs) answers(first int, o *outcome) {
@@ -114,7 +115,7 @@ func (a *commitArgs) answers(first int, o *outcome) {
 			pos = len(a.keys) - first
 			a.streams[s.stream] = pos
 		}
-		a.args = append(a.args, pos, s.payload, s.signature[:])
+		a.args = append(a.args, pos, &s.payload, &s.signature)
 	}
 }
 

@@ -2,6 +2,7 @@ package oona
 
 import (
 	"context"
+	"time"
 
 	"github.com/esper-lite/esper/leyline"
 )
@@ -45,8 +46,9 @@ func (c *consumer) commitBatch(ctx context.Context, batch []outcome) {
 		return
 	}
 	settled := c.settled[:0]
+	now := c.client.clock.now()
 	for i := range batch {
-		if c.settle(ctx, &batch[i], codes[i], tries > 1) {
+		if c.settle(ctx, &batch[i], codes[i], tries > 1, now) {
 			settled = append(settled, batch[i].d)
 		}
 	}
@@ -58,7 +60,7 @@ func (c *consumer) commitBatch(ctx context.Context, batch []outcome) {
 // settle takes note of what a commit did with one entry and reports whether it
 // is done with. After a repeated commit "not pending" most likely means that the
 // first one took effect, and its reply was lost.
-func (c *consumer) settle(ctx context.Context, o *outcome, code byte, repeated bool) bool {
+func (c *consumer) settle(ctx context.Context, o *outcome, code byte, repeated bool, now time.Time) bool {
 	s := &c.client.stats
 	switch {
 	case code == codeFailed:
@@ -80,7 +82,7 @@ func (c *consumer) settle(ctx context.Context, o *outcome, code byte, repeated b
 	case code == codeDone:
 		s.duplicateTotal.Add(1)
 	case o.verb == finish:
-		s.finished(len(o.answers), c.client.clock.now().Sub(o.d.Arrival))
+		s.finished(len(o.answers), now.Sub(o.d.Arrival))
 	case o.verb == acknowledge && o.reason != "":
 		c.refused(ctx, o, o.reason)
 	case o.verb == bury:

@@ -57,6 +57,7 @@ type consumer struct {
 
 	held       *held
 	reading    *breaker
+	size       entrySize
 	outcomes   chan []outcome
 	wake       chan struct{} // signalled when a retry was scheduled
 	idsAhead   atomic.Bool   // the stream's ids are ahead of the clock
@@ -166,6 +167,7 @@ func (c *consumer) untilDone(ctx context.Context, what string, step func(context
 			c.log.WarnContext(ctx, "bus is not available, retrying", "step", what, "error", err)
 		}
 		c.client.stats.busErrors.Add(1)
+		lookAgain(ctx, c.client.rdb, err)
 		if groupLost(err) {
 			err = errors.Join(err, c.regroup(ctx))
 		}

@@ -222,7 +222,8 @@ func (c *Client) revive(ctx context.Context, l *Letter) (Receipt, error) {
 	case *pb.AdaptationCommand:
 		return Receipt{}, fmt.Errorf("%w: a command is issued again", ErrNotReplayable)
 	}
-	sealed, err := c.seal(stream, &Outgoing{Message: body, Header: leyline.Header{
+	sealer := c.sealer(1)
+	sealed, err := sealer.seal(stream, &Outgoing{Message: body, Header: leyline.Header{
 		IssuedAt: now, MessageID: env.MessageID(), TraceParent: env.TraceParent(), Extra: env.Attributes(),
 	}})
 	if err != nil {
@@ -243,7 +244,7 @@ func (c *Client) move(ctx context.Context, l *Letter, identity leyline.Identity,
 		}
 	}
 	// was.text is empty, so its holder is what follows an entry's id.
-	text, err := reviveScript.Run(ctx, c.rdb, keys, l.ID.String(), was.nonce, l.EntryID.String()+was.holder, was.holder, s.payload, s.signature[:]).Text()
+	text, err := reviveScript.Run(ctx, c.rdb, keys, l.ID.String(), was.nonce, l.EntryID.String()+was.holder, was.holder, s.payload, s.signature).Text()
 	switch {
 	case err == nil:
 	case strings.HasPrefix(err.Error(), "NOLETTER"):

@@ -3,9 +3,9 @@
 // Delivery is at least once: a [Handler] may see the same message again, after
 // a crash or a failure. Answers are published exactly once: they are committed
 // together with the acknowledgement of the message they answer, by whoever
-// acknowledges first, or not at all. A message is gone from the bus only when it
-// was handled, refused under a [leyline.Reason] that is counted, or kept as a
-// dead letter.
+// comes first, or not at all. A message is gone from the bus only when it was
+// handled, refused under a [leyline.Reason] that is counted, or kept as a dead
+// letter.
 //
 // There are two ways to read. [Client.Consume] shares a stream among the members
 // of a consumer group, each message to one of them: work. [Client.Follow] shows
@@ -28,9 +28,49 @@
 // consumer tries it again after a backoff, and after the last attempt it is a
 // dead letter.
 //
+// # Replays
+//
+// A message is known by its nonce: a request by its id, others by the signed id
+// of their envelope. A nonce is bound to the first entry that is settled with it,
+// answered, dropped or given up, and a later entry with the same one is refused.
+// So is one whose nonce nobody can know any more: older than the low-water mark,
+// before which everything is finished. A retry, or an entry that another consumer
+// takes over, is the same entry, and never taken for a replay. A handler that
+// acts before it answers sets Subscription.ClaimFirst, and has the nonce bound
+// before it is called.
+//
+// # Faults
+//
+// What a process held when it died is handled by its siblings after
+// Subscription.ReclaimIdle; what it handed back as it stopped, within seconds. A
+// message that ends processes is found out by running it alone, and given up;
+// those beside it are not. Redis may go away, restart, fail over or lose a group:
+// reading and committing wait and go on, without a hot loop. [Client.Publish]
+// says when it does not know whether it succeeded ([ErrUncertain]);
+// [Outgoing.Once] makes sure. Package oonatest causes such faults, for tests of
+// embedders too.
+//
 // # Names and bounds
 //
-// Keys of ours start with "oona:", on a Redis Cluster with "{oona}:". A consumer
-// holds at most Subscription.MaxHeld entries; Redis holds the nonces of about
-// one and a half freshness windows.
+// Keys of ours start with "oona:", on a Redis Cluster with "{oona}:", where the
+// streams have the tag {oona} as well. A consumer holds at most
+// Subscription.MaxHeld entries and a few batches; Redis holds the nonces of about
+// one and a half freshness windows, and of whatever waits. Finished entries are
+// removed by a [Housekeeper], of which at least one should run; dead letters by
+// nobody but [DeadLetters].
+//
+// # Rights
+//
+// On a Redis with access control, this is all that a client needs:
+//
+//	ACL SETUSER weatherlight on >PASSWORD resetkeys ~oona* resetchannels -@all
+//		+hello +auth +ping +time +eval +evalsha
+//		+xadd +xack +xlen +xdel +xtrim +xrange +xread +xreadgroup +xpending +xclaim
+//		+xgroup|create +xgroup|delconsumer +xinfo|stream +xinfo|groups +xinfo|consumers
+//		+get +set +hget +hset +hdel +hlen +hmget +hgetall +pttl +pexpire +pexpireat +unlink
+//
+// With +config|get it also refuses a server that evicts keys, and warns of one
+// that keeps no append-only file. On a Cluster the keys are ~{oona}*, and clients
+// also need +cluster|slots +cluster|shards +command +readonly; a database other
+// than 0 needs +select.
 package oona

@@ -143,6 +143,8 @@ func (r *follower) read(ctx context.Context, rdb redis.UniversalClient) (streams
 				r.client.log.WarnContext(ctx, "bus is not available, retrying", "streams", r.streams, "error", err)
 			}
 			failed, r.checkGaps = true, time.Time{}
+			lookAgain(ctx, rdb, err)
+			lookAgain(ctx, r.client.rdb, err)
 			r.client.stats.busErrors.Add(1)
 		}
 		return retry.RetryableError(err)

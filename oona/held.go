@@ -2,6 +2,7 @@ package oona
 
 import (
 	"container/heap"
+	"strings"
 	"sync"
 	"time"
 )
@@ -179,6 +180,9 @@ func (h *held) retry(d *delivery, at time.Time, limit int) bool {
 		delete(h.all, d.text)
 		return false
 	}
+	delete(h.all, d.text)
+	d.text = strings.Clone(d.text) // see detach
+	h.all[d.text] = d
 	d.retryAt = at
 	heap.Push(&h.waiting, d)
 	return true
@@ -242,19 +246,31 @@ func (h *held) strangers(ids []string) []string {
 	return unknown
 }
 
-// unconfirmed returns deliveries that were last known to be ours before the
-// given time, and notes that they are being confirmed now.
-func (h *held) unconfirmed(before, now time.Time) []*delivery {
+// unconfirmed returns the ids of deliveries that were last known to be ours
+// before the given time, and notes that they are being confirmed now.
+func (h *held) unconfirmed(before, now time.Time) []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	var old []*delivery
-	for _, d := range h.all {
+	var old []string
+	for id, d := range h.all {
 		if d.since.Before(before) {
 			d.since = now
-			old = append(old, d)
+			old = append(old, id)
 		}
 	}
 	return old
+}
+
+// lose lets go of what turned out to be somebody else's.
+func (h *held) lose(ids []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, id := range ids {
+		if d := h.all[id]; d != nil {
+			h.forgetLocked(d)
+		}
+	}
+	h.free.Signal()
 }
 
 // replace puts a copy in the place of each delivery and returns the copies.

@@ -192,11 +192,7 @@ func parseSwept(reply []any) (s swept, err error) {
 	if deserted, _ := reply[2].(int64); deserted == 1 {
 		s.deserted, _ = reply[1].(string)
 	}
-	removed, _ := reply[3].([]any)
-	for _, name := range removed {
-		text, _ := name.(string)
-		s.removed = append(s.removed, text)
-	}
+	s.removed = textsOf(reply[3])
 	unread, _ := reply[4].([]any)
 	s.unread = make(map[string]int64, len(unread)/2)
 	for i := 0; i+1 < len(unread); i += 2 {

@@ -64,8 +64,8 @@ func (a *nonceArgs) begin(k keyspace, group, stream string) {
 		a.keys = append(a.keys, k.nonces(group, b))
 		a.args = append(a.args, b)
 	}
-	for _, n := range a.nonces {
-		a.args = append(a.args, n)
+	for i := range a.nonces {
+		a.args = append(a.args, &a.nonces[i])
 	}
 }
 

@@ -2,6 +2,7 @@ package oona
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/esper-lite/esper/leyline"
@@ -23,6 +24,19 @@ type delivery struct {
 	retryAt   time.Time
 	inHeap    bool
 	heapIndex int
+}
+
+// detach copies what a delivery shares with the reply it came in, so that one
+// that waits does not keep all of that in memory.
+func (d *delivery) detach(codec *leyline.Codec) {
+	if d.holder == d.text {
+		d.holder = strings.Clone(d.text)
+	}
+	d.raw.payload = strings.Clone(d.raw.payload)
+	d.raw.signature = strings.Clone(d.raw.signature)
+	if env, err := codec.Open(readOnly(d.raw.payload), readOnly(d.raw.signature)); err == nil { // it opened before
+		d.Envelope = env
+	}
 }
 
 // failures is what is kept of an entry whose handler has failed, or that may

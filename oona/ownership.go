@@ -39,13 +39,11 @@ func (c *consumer) beat(ctx context.Context) error {
 	return nil
 }
 
-func (c *consumer) confirm(ctx context.Context, ds []*delivery) error {
-	args := make([]any, 0, 2+len(ds))
+func (c *consumer) confirm(ctx context.Context, ids []string) error {
+	args := make([]any, 0, 2+len(ids))
 	args = append(args, c.sub.Group, c.client.cfg.Consumer)
-	byID := make(map[string]*delivery, len(ds))
-	for _, d := range ds {
-		args = append(args, d.text)
-		byID[d.text] = d
+	for i := range ids {
+		args = append(args, &ids[i])
 	}
 	reply, err := heartbeatScript.Run(ctx, c.client.rdb, []string{c.sub.Stream}, args...).Slice()
 	if err == nil && len(reply) != 2 {
@@ -54,19 +52,21 @@ func (c *consumer) confirm(ctx context.Context, ds []*delivery) error {
 	if err != nil {
 		return fmt.Errorf("oona: heartbeat on %s: %w", c.sub.Stream, err)
 	}
-	var gone []string
-	for i, list := range reply {
-		ids, _ := list.([]any)
-		for _, id := range ids {
-			text, _ := id.(string)
-			c.held.release(byID[text])
-			if i == 1 {
-				gone = append(gone, text)
-			}
-		}
-	}
+	c.held.lose(textsOf(reply[0]))
+	gone := textsOf(reply[1])
+	c.held.lose(gone)
 	c.reportLost(ctx, gone)
 	return nil
+}
+
+// textsOf reads a list of strings in a script's reply.
+func textsOf(list any) []string {
+	values, _ := list.([]any)
+	texts := make([]string, len(values))
+	for i, v := range values {
+		texts[i], _ = v.(string)
+	}
+	return texts
 }
 
 // handBack ages what is still ours, for a sibling to take soon: not beyond

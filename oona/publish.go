@@ -102,23 +102,42 @@ func (c *Client) Send(ctx context.Context, out ...Outgoing) ([]Receipt, error) {
 	return receipts, err
 }
 
-// sealedMessage is a message ready to be added.
+// sealedMessage is a message ready to be added. Its fields go to the client by
+// their addresses, which costs nothing, and so must stay where they are.
 type sealedMessage struct {
 	stream    string
-	payload   []byte
-	signature leyline.Signature
+	payload   string
+	signature string
 	once      string   // what it is known by, if it must not be added twice
 	receipt   *Receipt // nil for an answer, which is added by a commit
+}
+
+// sealer seals messages one behind the other, into memory that they share.
+type sealer struct {
+	client *Client
+	buf    []byte
+	block  int
+}
+
+const (
+	sealRoom  = 512      // bytes that most messages fit into
+	sealBlock = 64 << 10 // bytes taken at a time, at most
+)
+
+// sealer returns one for about n messages.
+func (c *Client) sealer(n int) sealer {
+	return sealer{client: c, block: min(max(n, 1)*sealRoom, sealBlock)}
 }
 
 // sealAll seals what was admitted.
 func (c *Client) sealAll(out []Outgoing, receipts []Receipt) (*addition, error) {
 	a := &addition{msgs: make([]sealedMessage, 0, len(out))}
+	sealer := c.sealer(len(out))
 	for i := range out {
 		if receipts[i].Err != nil {
 			continue
 		}
-		s, err := c.seal(receipts[i].Stream, &out[i])
+		s, err := sealer.seal(receipts[i].Stream, &out[i])
 		if err != nil {
 			return nil, err
 		}
@@ -129,21 +148,27 @@ func (c *Client) sealAll(out []Outgoing, receipts []Receipt) (*addition, error) 
 }
 
 // seal seals a message for a stream.
-func (c *Client) seal(stream string, o *Outgoing) (sealedMessage, error) {
+func (s *sealer) seal(stream string, o *Outgoing) (sealedMessage, error) {
 	h := o.Header
 	h.Audience = audience(stream)
 	if o.Once && h.MessageID == "" {
 		h.MessageID = newMessageID()
 	}
-	payload, signature, err := c.cfg.Codec.Seal(nil, o.Message, h)
+	if cap(s.buf)-len(s.buf) < sealRoom {
+		s.buf = make([]byte, 0, s.block)
+	}
+	start := len(s.buf)
+	buf, signature, err := s.client.cfg.Codec.Seal(s.buf, o.Message, h)
 	if err != nil {
 		return sealedMessage{}, fmt.Errorf("oona: publish to %s: %w", stream, err)
 	}
-	s := sealedMessage{stream: stream, payload: payload, signature: signature}
+	end := len(buf)
+	s.buf = append(buf, signature[:]...)
+	sealed := sealedMessage{stream: stream, payload: view(s.buf[start:end]), signature: view(s.buf[end:])}
 	if o.Once {
-		s.once = h.MessageID
+		sealed.once = h.MessageID
 	}
-	return s, nil
+	return sealed, nil
 }
 
 // route returns the stream on which a message travels.

@@ -3,9 +3,12 @@ package oona
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/esper-lite/esper/leyline"
 )
 
 // blockTime is how long one read waits for entries. It bounds nothing that
@@ -13,10 +16,13 @@ import (
 // to notice a dead connection and long enough to cost nothing when idle.
 const blockTime = 5 * time.Second
 
+// replyTime is how long a reply may take beyond that.
+const replyTime = 5 * time.Second
+
 // untilStopped gives read a connection of its own, because a blocked read
 // ignores its context: closing the connection when ctx ends is what ends it.
 func (c *Client) untilStopped(ctx context.Context, read func(redis.UniversalClient)) {
-	rdb := c.conn.connect(1)
+	rdb := c.conn.connect(1, blockTime+replyTime)
 	closed := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(closed)
@@ -30,6 +36,15 @@ func (c *Client) untilStopped(ctx context.Context, read func(redis.UniversalClie
 	<-closed
 }
 
+// lookAgain has a client of a Cluster find out who serves what, after an error.
+// By itself it would go on asking a node that died: only a node that answers can
+// tell it that another took over.
+func lookAgain(ctx context.Context, rdb redis.UniversalClient, err error) {
+	if cluster, ok := rdb.(*redis.ClusterClient); ok && err != nil && transient(err) {
+		cluster.ReloadState(ctx)
+	}
+}
+
 // read feeds the workers until ctx ends. Entries of a reply that was lost on the
 // way are pending under our name: it looks for such at the start, for those of a
 // former call, and after every error.
@@ -37,11 +52,12 @@ func (c *consumer) read(ctx context.Context) {
 	c.client.untilStopped(ctx, func(rdb redis.UniversalClient) {
 		adopted := false
 		for {
-			n := c.held.awaitRoom(2 * c.sub.Batch)
+			most := c.size.most()
+			n := min(c.held.awaitRoom(2*min(c.sub.Batch, most)), most)
 			if n == 0 {
 				return
 			}
-			var entries []redis.XMessage
+			var entries []*delivery
 			err := c.untilDone(ctx, "read", func(ctx context.Context) (err error) {
 				done, err := c.reading.allow()
 				if err != nil {
@@ -55,47 +71,73 @@ func (c *consumer) read(ctx context.Context) {
 				}
 				adopted = err == nil
 				done(err)
+				lookAgain(ctx, rdb, err)
 				return err
 			})
 			if err != nil {
 				return // ctx ended
 			}
-			c.receive(entries)
+			c.client.stats.readTotal.Add(int64(len(entries)))
+			c.held.add(entries)
 		}
 	})
 }
 
-func (c *consumer) readBatch(ctx context.Context, rdb redis.UniversalClient, n int) ([]redis.XMessage, error) {
-	streams, err := rdb.XReadGroup(ctx, &redis.XReadGroupArgs{
-		Group:    c.sub.Group,
-		Consumer: c.client.cfg.Consumer,
-		Streams:  []string{c.sub.Stream, ">"},
-		Count:    int64(n),
-		Block:    blockTime,
-	}).Result()
-	if errors.Is(err, redis.Nil) || err == nil && len(streams) == 0 {
-		return nil, nil
-	}
-	if err != nil {
+// readBatch reads up to n entries and returns them as deliveries.
+func (c *consumer) readBatch(ctx context.Context, rdb redis.UniversalClient, n int) ([]*delivery, error) {
+	cmd := redis.NewRawCmd(ctx, "xreadgroup", "group", c.sub.Group, c.client.cfg.Consumer,
+		"count", n, "block", blockTime.Milliseconds(), "streams", c.sub.Stream, ">")
+	cmd.SetFirstKeyPos(9)
+	if err := rdb.Process(ctx, cmd); err != nil {
+		if errors.Is(err, redis.Nil) {
+			err = nil
+		}
 		return nil, err
 	}
-	return streams[0].Messages, nil
+	return c.deliveries(cmd.Val(), n)
 }
 
-// receive makes what was read ready to be handled.
-func (c *consumer) receive(entries []redis.XMessage) {
-	if len(entries) == 0 {
-		return
-	}
+// deliveries makes deliveries of a reply, whose memory they share.
+func (c *consumer) deliveries(reply []byte, n int) ([]*delivery, error) {
 	now := time.Now()
-	ds := make([]*delivery, len(entries))
-	block := make([]delivery, len(entries))
-	for i := range entries {
-		d := &block[i]
-		d.Stream, d.text, d.since = c.sub.Stream, entries[i].ID, now
-		d.raw = rawOf(entries[i].Values)
-		ds[i] = d
+	ds := make([]*delivery, 0, n)
+	var block []delivery
+	bytes := 0
+	err := readStreams(reply, func(id string, raw rawEntry) {
+		if len(block) == cap(block) {
+			block = make([]delivery, 0, min(n-len(ds), 64))
+		}
+		block = append(block, delivery{text: id, since: now})
+		d := &block[len(block)-1]
+		d.Stream, d.raw = c.sub.Stream, raw
+		bytes += len(raw.payload)
+		ds = append(ds, d)
+	})
+	if len(ds) > 0 {
+		c.size.note(bytes, len(ds))
 	}
-	c.client.stats.readTotal.Add(int64(len(entries)))
-	c.held.add(ds)
+	return ds, err
+}
+
+// entrySize follows the size of entries, so that large ones are read few at a
+// time: about as many as fit into readBudget. It begins with the largest.
+type entrySize struct{ mean atomic.Int64 }
+
+const readBudget = 16 << 20
+
+func (s *entrySize) note(bytes, entries int) {
+	mean := s.mean.Load()
+	if mean == 0 {
+		mean = leyline.DefaultMaxBytes
+	}
+	s.mean.Store(max(1, (mean+int64(bytes/entries))/2))
+}
+
+// most is how many entries to read at once.
+func (s *entrySize) most() int {
+	mean := s.mean.Load()
+	if mean == 0 {
+		mean = leyline.DefaultMaxBytes
+	}
+	return max(1, int(readBudget/mean))
 }

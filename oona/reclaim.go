@@ -32,7 +32,7 @@ func (c *consumer) adopt(ctx context.Context) error {
 // enough. The rest waits for the next turn.
 func (c *consumer) takeOver(ctx context.Context, from string, idle time.Duration, limit int) error {
 	for start := (EntryID{}); ; {
-		room := c.held.room(limit)
+		room := min(c.held.room(limit), c.size.most())
 		if room == 0 {
 			return nil
 		}
@@ -103,7 +103,6 @@ func parseTaken(reply []any) (taken []*delivery, gone []string, err error) {
 		return nil, nil, fmt.Errorf("%d values in the reply", len(reply))
 	}
 	entries, _ := reply[0].([]any)
-	lost, _ := reply[1].([]any)
 	for _, e := range entries {
 		parts, _ := e.([]any)
 		if len(parts) != 4 {
@@ -118,11 +117,7 @@ func parseTaken(reply []any) (taken []*delivery, gone []string, err error) {
 		d.failed = parseFailures(record)
 		taken = append(taken, d)
 	}
-	for _, id := range lost {
-		text, _ := id.(string)
-		gone = append(gone, text)
-	}
-	return taken, gone, nil
+	return taken, textsOf(reply[1]), nil
 }
 
 // reportLost says which entries were deleted from the stream before they were

@@ -39,14 +39,15 @@ func (c *Client) configValue(ctx context.Context, name string) (string, error) {
 	return values[name], nil
 }
 
-// transient reports whether an error reply passes by itself: the server loads,
-// fails over or is short of something.
+// transient reports whether an error passes by itself: no reply came, or the
+// server loads, fails over or is short of something.
 func transient(err error) bool {
-	if _, ok := errors.AsType[redis.Error](err); !ok {
+	reply, answered := errors.AsType[redis.Error](err)
+	if !answered {
 		return true
 	}
-	for _, prefix := range []string{"LOADING", "READONLY", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN", "BUSY ", "MISCONF", "OOM", "ERR max number of clients", "UNBLOCKED"} {
-		if strings.HasPrefix(err.Error(), prefix) {
+	for _, prefix := range []string{"LOADING", "READONLY", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN", "MOVED", "ASK", "BUSY ", "MISCONF", "NOREPLICAS", "OOM", "ERR max number of clients", "UNBLOCKED"} {
+		if strings.HasPrefix(reply.Error(), prefix) {
 			return true
 		}
 	}

@@ -18,11 +18,12 @@ func (c *consumer) outcomesOf(ds []*delivery, results []Result, stopping bool) [
 		results = sameResult(len(ds), errExited)
 	}
 	outcomes := make([]outcome, 0, len(ds))
+	sealer := c.client.sealer(len(ds))
 	for i, d := range ds {
 		if stopping && failed(results[i].Err) {
 			continue
 		}
-		if o, ok := c.outcomeOf(d, results[i]); ok {
+		if o, ok := c.outcomeOf(d, results[i], &sealer); ok {
 			outcomes = append(outcomes, o)
 		}
 	}
@@ -37,9 +38,9 @@ func failed(err error) bool {
 	return err != nil && !again && !drop && !dead
 }
 
-func (c *consumer) outcomeOf(d *delivery, r Result) (outcome, bool) {
+func (c *consumer) outcomeOf(d *delivery, r Result, sealer *sealer) (outcome, bool) {
 	if r.Err == nil {
-		return c.answer(d, r.Answers), true
+		return c.answer(d, r.Answers, sealer), true
 	}
 	if again, ok := errors.AsType[*retryError](r.Err); ok {
 		c.postpone(d, again.after)
@@ -67,7 +68,7 @@ func (c *consumer) outcomeOf(d *delivery, r Result) (outcome, bool) {
 
 // answer seals the answers. One that cannot be sealed is the handler's failure,
 // and no retry would mend it.
-func (c *consumer) answer(d *delivery, msgs []proto.Message) outcome {
+func (c *consumer) answer(d *delivery, msgs []proto.Message, sealer *sealer) outcome {
 	o := outcome{d: d, verb: finish}
 	if len(msgs) == 0 {
 		return o
@@ -75,7 +76,7 @@ func (c *consumer) answer(d *delivery, msgs []proto.Message) outcome {
 	o.answers = make([]sealedMessage, len(msgs))
 	header := leyline.Header{TraceParent: d.Envelope.TraceParent()}
 	for i, m := range msgs {
-		s, err := c.client.sealAnswer(m, header)
+		s, err := sealer.sealAnswer(m, header)
 		if err != nil {
 			d.failed.note(c.client.clock.now(), err)
 			return outcome{d: d, verb: bury, reason: leyline.Rejected}
@@ -86,17 +87,18 @@ func (c *consumer) answer(d *delivery, msgs []proto.Message) outcome {
 }
 
 // sealAnswer seals a message for the stream of its type.
-func (c *Client) sealAnswer(m proto.Message, h leyline.Header) (sealedMessage, error) {
-	stream, err := c.route(m)
+func (s *sealer) sealAnswer(m proto.Message, h leyline.Header) (sealedMessage, error) {
+	stream, err := s.client.route(m)
 	if err != nil {
 		return sealedMessage{}, err
 	}
-	return c.seal(stream, &Outgoing{Message: m, Header: h})
+	return s.seal(stream, &Outgoing{Message: m, Header: h})
 }
 
 // postpone keeps a delivery for another try.
 func (c *consumer) postpone(d *delivery, in time.Duration) {
 	c.client.stats.retryTotal.Add(1)
+	d.detach(c.client.cfg.Codec)
 	if !c.held.retry(d, time.Now().Add(in), c.sub.MaxHeld) {
 		c.client.stats.retriesReleased.Add(1)
 		return

@@ -5,6 +5,7 @@ package redistest
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -30,6 +31,7 @@ type Server struct {
 	dir  string
 	port int
 	args []string
+	tls  *tls.Config
 	cmd  *exec.Cmd
 }
 
@@ -39,16 +41,28 @@ type Server struct {
 // [StrictVariable] is set.
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
+	s := newServer(t, args)
+	s.Restart()
+	return s
+}
+
+func newServer(t testing.TB, args []string) *Server {
+	t.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
-		if os.Getenv(StrictVariable) == "1" {
-			t.Fatalf("redistest: no redis-server on this machine, and %s=1 forbids to skip", StrictVariable)
-		}
-		t.Skip("redistest: no redis-server on this machine")
+		missing(t, "redis-server")
 	}
 	s := &Server{t: t, dir: t.TempDir(), port: freePort(t), args: args}
 	t.Cleanup(s.Kill)
-	s.Restart()
 	return s
+}
+
+// missing skips a test that needs a program, or fails it.
+func missing(t testing.TB, program string) {
+	t.Helper()
+	if os.Getenv(StrictVariable) == "1" {
+		t.Fatalf("redistest: no %s on this machine, and %s=1 forbids to skip", program, StrictVariable)
+	}
+	t.Skipf("redistest: no %s on this machine", program)
 }
 
 func freePort(t testing.TB) int {
@@ -68,12 +82,17 @@ func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.It
 func (s *Server) Dir() string { return s.dir }
 
 // URL returns the address for oona.Connect.
-func (s *Server) URL() string { return "redis://" + s.Addr() + "/0" }
+func (s *Server) URL() string {
+	if s.tls != nil {
+		return "rediss://" + s.Addr() + "/0"
+	}
+	return "redis://" + s.Addr() + "/0"
+}
 
 // Client returns a new client of the server, closed with the test. It repeats no
 // command.
 func (s *Server) Client() *redis.Client {
-	rdb := redis.NewClient(&redis.Options{Addr: s.Addr(), MaxRetries: -1})
+	rdb := redis.NewClient(&redis.Options{Addr: s.Addr(), MaxRetries: -1, TLSConfig: s.tls.Clone()})
 	s.t.Cleanup(func() { _ = rdb.Close() })
 	return rdb
 }
@@ -106,7 +125,7 @@ func (s *Server) Restart() {
 func (s *Server) await() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	rdb := redis.NewClient(&redis.Options{Addr: s.Addr(), MaxRetries: -1, DialerRetries: 1})
+	rdb := redis.NewClient(&redis.Options{Addr: s.Addr(), MaxRetries: -1, DialerRetries: 1, TLSConfig: s.tls.Clone()})
 	defer func() { _ = rdb.Close() }()
 	for {
 		err := rdb.Ping(ctx).Err()

@@ -1,0 +1,130 @@
+package oona
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"unsafe"
+)
+
+// errReply is a reply of a read that is not of the form that Redis documents.
+var errReply = errors.New("oona: reply to a read is not what it should be")
+
+// readStreams walks the reply to XREADGROUP as it stands on the wire, in RESP2 or
+// RESP3, and shows every entry. The strings share the reply's memory, which must
+// not change: an entry costs no allocation. It is written by hand because the
+// general way builds a map for each entry, and every message passes here.
+func readStreams(reply []byte, visit func(id string, raw rawEntry)) error {
+	r := replyReader{rest: reply}
+	kind, streams, err := r.head()
+	if err != nil {
+		return err
+	}
+	if kind != '*' && kind != '%' {
+		return fmt.Errorf("%w: %q", errReply, kind)
+	}
+	for range streams {
+		if kind == '*' { // of pairs; a map has them without a head
+			if err := r.array(2); err != nil {
+				return err
+			}
+		}
+		if _, err := r.text(); err != nil {
+			return err
+		}
+		_, entries, err := r.head()
+		if err != nil {
+			return err
+		}
+		for range entries {
+			if err := r.entry(visit); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// replyReader reads values of the protocol one after the other.
+type replyReader struct{ rest []byte }
+
+// entry reads an id and its fields; the fields of one that was deleted are null.
+func (r *replyReader) entry(visit func(id string, raw rawEntry)) error {
+	if err := r.array(2); err != nil {
+		return err
+	}
+	id, err := r.text()
+	if err != nil {
+		return err
+	}
+	_, fields, err := r.head()
+	if err != nil {
+		return err
+	}
+	var raw rawEntry
+	for range fields / 2 {
+		name, err := r.text()
+		if err != nil {
+			return err
+		}
+		value, err := r.text()
+		if err != nil {
+			return err
+		}
+		switch name {
+		case fieldPayload:
+			raw.payload, raw.hasPayload = value, true
+		case fieldSignature:
+			raw.signature, raw.hasSignature = value, true
+		}
+	}
+	visit(id, raw)
+	return nil
+}
+
+// head reads the first line of a value: its kind, and its size or, for a null, 0.
+func (r *replyReader) head() (kind byte, size int, err error) {
+	end := bytes.IndexByte(r.rest, '\n')
+	if end < 2 {
+		return 0, 0, fmt.Errorf("%w: it ends early", errReply)
+	}
+	kind = r.rest[0]
+	digits := r.rest[1 : end-1]
+	r.rest = r.rest[end+1:]
+	if len(digits) > 0 && digits[0] == '-' || kind == '_' {
+		return kind, 0, nil
+	}
+	for _, d := range digits {
+		if d < '0' || d > '9' || size > 1<<40 {
+			return 0, 0, fmt.Errorf("%w: size %q", errReply, digits)
+		}
+		size = 10*size + int(d-'0')
+	}
+	return kind, size, nil
+}
+
+// array reads the head of an array of that size.
+func (r *replyReader) array(want int) error {
+	kind, size, err := r.head()
+	if err == nil && (kind != '*' || size != want) {
+		err = fmt.Errorf("%w: %c of %d, want an array of %d", errReply, kind, size, want)
+	}
+	return err
+}
+
+// text reads a bulk string.
+func (r *replyReader) text() (string, error) {
+	kind, size, err := r.head()
+	if err != nil {
+		return "", err
+	}
+	if kind != '$' || size+2 > len(r.rest) {
+		return "", fmt.Errorf("%w: %c of %d", errReply, kind, size)
+	}
+	value := r.rest[:size]
+	r.rest = r.rest[size+2:]
+	return view(value), nil
+}
+
+// view is a string that shares the bytes, which must not change any more.
+func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
