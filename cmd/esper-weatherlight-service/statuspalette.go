@@ -11,18 +11,18 @@ import (
 // palette colours text for whoever reads it; on anything but a terminal, and
 // where NO_COLOR is set, it leaves text as it is.
 type palette struct {
-	bad, warn, good, dim, bold, head lipgloss.Style
+	bad, warn, good, dim, bold, selected lipgloss.Style
 }
 
 func newPalette(w io.Writer) *palette {
 	r := lipgloss.NewRenderer(w)
 	return &palette{
-		bad:  r.NewStyle().Bold(true).Foreground(lipgloss.Color("9")),
-		warn: r.NewStyle().Foreground(lipgloss.Color("11")),
-		good: r.NewStyle().Foreground(lipgloss.Color("10")),
-		dim:  r.NewStyle().Faint(true),
-		bold: r.NewStyle().Bold(true),
-		head: r.NewStyle().Bold(true).Underline(true),
+		bad:      r.NewStyle().Bold(true).Foreground(lipgloss.Color("9")),
+		warn:     r.NewStyle().Foreground(lipgloss.Color("11")),
+		good:     r.NewStyle().Foreground(lipgloss.Color("10")),
+		dim:      r.NewStyle().Faint(true),
+		bold:     r.NewStyle().Bold(true),
+		selected: r.NewStyle().Bold(true).Reverse(true),
 	}
 }
 

@@ -255,6 +255,14 @@ var refusalHints = map[leyline.Reason]string{
 	leyline.WrongAudience: "Signed for another stream and copied to this one.",
 }
 
+// reasonHint says what a reason most often means.
+func reasonHint(reason string) string {
+	if leyline.Reason(reason).Authentic() {
+		return `Kept in the dead letters: "deadletter list" shows them with their errors.`
+	}
+	return cmp.Or(refusalHints[leyline.Reason(reason)], "They were counted and not handled.")
+}
+
 func refusalProblems(v *fleetView) (found []problem) {
 	for _, r := range v.Refusals {
 		if r.Recent <= 0 {
@@ -263,7 +271,7 @@ func refusalProblems(v *fleetView) (found []problem) {
 		found = append(found, problem{
 			severityWarning, "refused messages",
 			fmt.Sprintf("%s refused as %s on %s in the last minute", messages(r.Recent), r.Reason, r.Stream),
-			cmp.Or(refusalHints[leyline.Reason(r.Reason)], "They were counted and not handled."),
+			reasonHint(r.Reason),
 		})
 	}
 	return found

@@ -103,7 +103,9 @@ func (o *observer) view(interval, keep time.Duration, bus busView, queues queueR
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.fleet.forget(now, keep)
+	if bus.Reachable { // otherwise nobody can be heard
+		o.fleet.forget(now, keep)
+	}
 	return o.fleet.view(now, interval, bus, queues)
 }
 

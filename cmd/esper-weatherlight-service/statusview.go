@@ -35,6 +35,7 @@ type fleetView struct {
 	Forgotten   int            `json:"instances_not_shown,omitempty"`
 
 	figures []problem // what watched figures say
+	series  series
 }
 
 // busView is the bus as this process sees it.
@@ -167,6 +168,7 @@ func (f *fleet) view(now time.Time, interval time.Duration, bus busView, queues 
 		s := f.others[name]
 		v.Others = append(v.Others, sourceView{printable(name), s.Packets, now.Sub(s.Seen).Seconds()})
 	}
+	v.series = f.series(now, interval)
 	v.Problems = diagnose(&v)
 	v.Health = worstHealth(v.Problems)
 	return v
