@@ -51,7 +51,7 @@ func (s *Supervisor) appendUnstopped(lost []Unstopped, include func(*life) bool)
 	s.mu.RLock()
 	for l := range s.abandoned {
 		if include == nil || include(l) {
-			lost = append(lost, Unstopped{Worker: l.w.path, Reason: l.stop.Reason, For: time.Since(l.stoppedAt)})
+			lost = append(lost, Unstopped{Worker: l.w.path, Reason: l.stop.Reason, For: s.since(time.Now()) - l.stoppedAt})
 		}
 	}
 	s.mu.RUnlock()

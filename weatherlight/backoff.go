@@ -58,11 +58,9 @@ func (b Backoff) wrong() string {
 	return ""
 }
 
-// sequence returns the delays of a series of failures, nil if there are none.
+// sequence returns the delays of a series of failures. Initial must not be
+// AtOnce.
 func (b Backoff) sequence() retry.Backoff {
-	if b.Initial == AtOnce {
-		return nil
-	}
 	delays := retry.WithCappedDuration(b.Max, retry.NewExponential(b.Initial))
 	if b.Jitter == 0 {
 		return delays

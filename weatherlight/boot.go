@@ -1,9 +1,6 @@
 package weatherlight
 
-import (
-	"runtime/pprof"
-	"time"
-)
+import "time"
 
 // restLocked forgets what w was, before Run starts it anew.
 func (w *Handle) restLocked(now time.Time) {
@@ -14,7 +11,7 @@ func (w *Handle) restLocked(now time.Time) {
 	if w.links != nil {
 		w.waits = len(w.links.deps)
 	}
-	w.delays, w.recent = nil, nil
+	w.past = nil
 	w.moveLocked(StateWaiting, now)
 }
 
@@ -69,7 +66,6 @@ func (s *Supervisor) startOneLocked(w *Handle) bool {
 	if w.ready { // it had ended well
 		s.countUnreadyLocked(w)
 	}
-	w.labels = pprof.WithLabels(s.base, pprof.Labels(labelKey, w.path))
 	w.alive, w.ready = true, !w.says
 	w.starts++
 	s.alive++

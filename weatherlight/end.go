@@ -5,7 +5,15 @@ import (
 	"fmt"
 	"runtime"
 	"time"
+
+	"github.com/sethvargo/go-retry"
 )
+
+// past is what is remembered of the failures of a worker.
+type past struct {
+	delays   retry.Backoff // of the present series
+	failures failures      // as many as its limit needs
+}
 
 // aftermath is what the end of a life asks of the supervisor, which must be done
 // without holding Handle.mu.
@@ -90,7 +98,7 @@ func (w *Handle) judgeLocked(l *life, err error, now time.Time) *life {
 	if w.policy.restart == Permanent {
 		return w.failLocked(l, ErrReturned, now)
 	}
-	w.after.done = true
+	w.after = &aftermath{done: true}
 	w.moveLocked(StateEnded, now)
 	w.publish(Event{Kind: EventEnded, At: now})
 	return nil
@@ -98,7 +106,10 @@ func (w *Handle) judgeLocked(l *life, err error, now time.Time) *life {
 
 // failLocked decides about a life that failed.
 func (w *Handle) failLocked(l *life, err error, now time.Time) *life {
-	f := &Failure{Worker: w.path, At: now, Ran: now.Sub(cmp.Or(l.begun, now)), Err: err}
+	f := &Failure{Worker: w.path, At: now, Err: err}
+	if l.begun {
+		f.Ran = w.sup.since(now) - l.begunAt
+	}
 	w.failure.Store(f)
 	w.sup.figures.failed(f)
 	if w.policy.restart == Temporary {
@@ -107,7 +118,10 @@ func (w *Handle) failLocked(l *life, err error, now time.Time) *life {
 		w.publish(Event{Kind: EventEnded, At: now, Err: err})
 		return nil
 	}
-	if w.recent.exceeds(w.policy.limit, f) {
+	if w.past == nil {
+		w.past = &past{}
+	}
+	if w.past.failures.exceeds(w.policy.limit, f) {
 		return w.exceededLocked(f)
 	}
 	delay := w.delayLocked(l, now)
@@ -115,7 +129,7 @@ func (w *Handle) failLocked(l *life, err error, now time.Time) *life {
 	if w.sup.cfg.Strategy == OneForAll {
 		until := now.Add(delay)
 		w.moveLocked(StateBackingOff, until)
-		w.after.round = &round{sibling: w.path, until: until}
+		w.after = &aftermath{round: &round{sibling: w.path, until: until}}
 		return nil
 	}
 	return w.againLocked(delay, now)
@@ -125,11 +139,11 @@ func (w *Handle) failLocked(l *life, err error, now time.Time) *life {
 func (w *Handle) exceededLocked(f *Failure) *life {
 	w.publish(Event{Kind: EventFailed, At: f.At, Err: f.Err})
 	if w.policy.limit.Then == Escalate {
-		w.after.fatal = &EscalationError{
+		w.after = &aftermath{fatal: &EscalationError{
 			Worker:   w.path,
 			Limit:    w.policy.limit,
-			Failures: w.recent.latest(maxEscalated),
-		}
+			Failures: w.past.failures.latest(maxEscalated),
+		}}
 		w.moveLocked(StateEnded, f.At)
 		w.publish(Event{Kind: EventEnded, At: f.At, Err: f.Err})
 		return nil
@@ -141,16 +155,14 @@ func (w *Handle) exceededLocked(f *Failure) *life {
 
 // delayLocked returns how long to wait after the failure of l.
 func (w *Handle) delayLocked(l *life, now time.Time) time.Duration {
-	if !l.readyAt.IsZero() && now.Sub(l.readyAt) >= w.policy.stableAfter {
-		w.delays = nil
-	}
-	if w.delays == nil {
-		w.delays = w.policy.backoff.sequence()
-	}
-	if w.delays == nil {
+	if w.policy.backoff.Initial == AtOnce {
 		return 0
 	}
-	delay, _ := w.delays.Next()
+	stable := l.up && w.sup.since(now)-l.upAt >= w.policy.stableAfter
+	if stable || w.past.delays == nil {
+		w.past.delays = w.policy.backoff.sequence()
+	}
+	delay, _ := w.past.delays.Next()
 	return delay
 }
 
@@ -171,8 +183,11 @@ func (s *Supervisor) over(w *Handle) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w.mu.Lock()
-	after, fresh := w.after, w.after.done && !w.ready
-	w.after = aftermath{}
+	var after aftermath
+	if w.after != nil {
+		after, w.after = *w.after, nil
+	}
+	fresh := after.done && !w.ready
 	if after.round != nil && s.plan.shutsDown() {
 		after.round = nil
 		w.moveLocked(StateStopped, time.Now())

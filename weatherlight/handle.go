@@ -7,8 +7,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/sethvargo/go-retry"
 )
 
 // A Handle is a worker in its supervisor. [Supervisor.Add] returns it; all
@@ -41,13 +39,11 @@ type Handle struct {
 	ready bool // has been ready since it was last started from rest
 
 	mu      sync.Mutex
-	life    *life           // nil while there is none
-	starts  uint64          // how often it was started from rest
-	delays  retry.Backoff   // of the present series of failures
-	recent  failures        // as many as its limit needs
-	after   aftermath       // what the end of the last life asks of the supervisor
-	changed chan struct{}   // closed at the next change, nil if nobody waits
-	labels  context.Context // parent of the contexts of its lives
+	life    *life         // nil while there is none
+	starts  uint64        // how often it was started from rest
+	past    *past         // nil before its first failure
+	after   *aftermath    // what the end of the last life asks of the supervisor, nil for nothing
+	changed chan struct{} // closed at the next change, nil if nobody waits
 }
 
 func newHandle(s *Supervisor, spec Spec) *Handle {
@@ -172,7 +168,7 @@ func (w *Handle) restart() (target, error) {
 	t := target{w.life, w.starts, !w.alive}
 	if t.rested {
 		w.moveLocked(StateWaiting, time.Now())
-		w.delays, w.recent = nil, nil
+		w.past = nil
 		w.mu.Unlock()
 		s.startLocked(w)
 		return t, nil

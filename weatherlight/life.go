@@ -7,18 +7,18 @@ import (
 )
 
 // life is one call of a worker's method, and the backoff before it. Fields
-// without a remark are guarded by Handle.mu.
+// without a remark are guarded by Handle.mu; times are as a phase counts them.
 type life struct {
-	w       *Handle
-	ctx     context.Context         // never changed
-	cancel  context.CancelCauseFunc // never changed
-	delay   time.Duration           // before it begins; never changed
-	begun   time.Time               // zero during the delay
-	readyAt time.Time               // zero if not ready
+	w      *Handle
+	ctx    context.Context         // never changed
+	cancel context.CancelCauseFunc // never changed
+	delay  time.Duration           // before it begins; never changed
+
+	begun, up, lost bool // was called; is or was ready; was given up
+	begunAt, upAt   time.Duration
 
 	stop      *Cause // why it was told to stop, nil if it was not
-	stoppedAt time.Time
-	lost      bool        // was given up
+	stoppedAt time.Duration
 	timer     *time.Timer // gives it up; at a stop of all, the plan does
 
 	beats *heartbeat // never changed after begin; nil if it is not watched
@@ -30,14 +30,14 @@ const labelKey = "weatherlight.worker"
 
 // newLifeLocked makes the next life of w.
 func (w *Handle) newLifeLocked(delay time.Duration) *life {
-	ctx, cancel := context.WithCancelCause(w.labels)
+	ctx, cancel := context.WithCancelCause(w.sup.base)
 	w.life = &life{w: w, ctx: ctx, cancel: cancel, delay: delay}
 	return w.life
 }
 
 // beginLocked marks the moment at which the worker's method is called.
 func (w *Handle) beginLocked(l *life, now time.Time) {
-	l.begun = now
+	l.begun, l.begunAt = true, w.sup.since(now)
 	w.publish(Event{Kind: EventStarted, At: now})
 	if w.says {
 		w.moveLocked(StateStarting, now)
@@ -49,7 +49,7 @@ func (w *Handle) beginLocked(l *life, now time.Time) {
 
 // readyLocked marks the moment at which the worker is ready.
 func (w *Handle) readyLocked(l *life, now time.Time) {
-	l.readyAt = now
+	l.up, l.upAt = true, w.sup.since(now)
 	w.moveLocked(StateRunning, now)
 	w.publish(Event{Kind: EventReady, At: now})
 }
@@ -57,7 +57,6 @@ func (w *Handle) readyLocked(l *life, now time.Time) {
 // supervise runs lives of w, beginning with l, until there is no next one. It is
 // the body of the worker's only goroutine.
 func (w *Handle) supervise(l *life) {
-	pprof.SetGoroutineLabels(w.labels)
 	for l != nil {
 		var err error
 		if l.delay == 0 || l.backOff() {
@@ -109,20 +108,19 @@ func (l *life) run() (err error) {
 			err = newPanicError(value)
 		}
 	}()
-	err = l.call()
-	returned = true
-	return err
-}
-
-func (l *life) call() error {
+	ctx := pprof.WithLabels(l.ctx, pprof.Labels(labelKey, l.w.path))
+	pprof.SetGoroutineLabels(ctx)
+	// Not in a function of its own: every frame counts times the workers.
 	switch worker := l.w.worker.(type) {
 	case beatingWorker:
-		return worker.RunBeating(l.ctx, l.ready, l.beat)
+		err = worker.RunBeating(ctx, l.ready, l.beat)
 	case readyWorker:
-		return worker.RunReady(l.ctx, l.ready)
+		err = worker.RunReady(ctx, l.ready)
 	default:
-		return worker.Run(l.ctx)
+		err = worker.Run(ctx)
 	}
+	returned = true
+	return err
 }
 
 // ready is what a worker calls when it is ready.
@@ -155,5 +153,5 @@ func (l *life) ready() {
 }
 
 func (l *life) unreadyLocked() bool {
-	return l.w.life == l && l.stop == nil && l.readyAt.IsZero()
+	return l.w.life == l && l.stop == nil && !l.up
 }

@@ -90,12 +90,14 @@ func (s *Supervisor) AppendWorkers(dst []WorkerStatus) []WorkerStatus {
 	defer s.mu.RUnlock()
 	now := s.since(time.Now())
 	nests := len(s.below()) > 0
-	dst = slices.Grow(dst, len(s.workers.byName))
 	for _, w := range s.workers.list {
 		if w == nil {
 			continue
 		}
-		dst = append(dst, WorkerStatus{})
+		if len(dst) == cap(dst) {
+			dst = slices.Grow(dst, len(s.workers.list))
+		}
+		dst = dst[:len(dst)+1] // without writing every entry twice
 		w.fill(&dst[len(dst)-1], now)
 		if nests {
 			if child := nestedIn(w.worker); child != nil {
@@ -113,8 +115,8 @@ func (w *Handle) status(now time.Duration) WorkerStatus {
 	return st
 }
 
-// fill sets st, which is zero, to the status of w. now is as a phase counts time.
-// The caller holds sup.mu, at least for reading.
+// fill sets all of st to the status of w. now is as a phase counts time. The
+// caller holds sup.mu, at least for reading.
 func (w *Handle) fill(st *WorkerStatus, now time.Duration) {
 	p := phase(w.phase.Load())
 	st.Name = w.path
@@ -123,10 +125,10 @@ func (w *Handle) fill(st *WorkerStatus, now time.Duration) {
 	st.Abandoned = uint32(w.lost.Load())
 	st.State = p.state()
 	if st.State != StateBackingOff {
-		st.For = max(0, now-p.at())
+		st.For, st.Backoff = max(0, now-p.at()), 0
 		return
 	}
-	st.Backoff = max(0, p.at()-now)
+	st.For, st.Backoff = 0, max(0, p.at()-now)
 	if st.LastFailure != nil { // which began the backoff
 		st.For = max(0, now-w.sup.since(st.LastFailure.At))
 	}

@@ -22,7 +22,7 @@ func (w *Handle) interruptLocked(l *life, cause *Cause, now time.Time) {
 		return
 	}
 	if l.stop == nil {
-		l.stoppedAt = now
+		l.stoppedAt = w.sup.since(now)
 	}
 	l.stop = cause
 	w.moveLocked(StateStopping, now)

@@ -17,7 +17,7 @@ func (w *Handle) watchLocked(l *life) {
 		return
 	}
 	l.beats = &heartbeat{}
-	l.beats.last.Store(int64(w.sup.since(l.begun)))
+	l.beats.last.Store(int64(l.begunAt))
 	l.beats.timer = time.AfterFunc(w.policy.heartbeat, l.checkBeat)
 }
 

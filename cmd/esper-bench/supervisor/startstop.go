@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -17,6 +18,8 @@ func startStop(n int) func(context.Context, contender) ([]sample, error) {
 		bodies, up := idleBodies(n)
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
+		memory() // frees what the side before has left, lest the crowd settles in it
+		defer crowd()()
 		before := memory()
 
 		begun := time.Now()
@@ -73,10 +76,28 @@ func bodiesOf(n int, run func(context.Context) error) []*body {
 	return bodies
 }
 
+// crowd starts goroutines that do nothing and returns a function that ends them.
+// The runtime gives a new goroutine a stack of the size that goroutines used on
+// average at the last collection. Without a crowd, that is decided by the few of
+// the test itself if a collection comes before the workers are up, which doubles
+// the stacks of all workers of whichever side it hits.
+func crowd() (disperse func()) {
+	const shallow = 1000
+	release := make(chan struct{})
+	var all sync.WaitGroup
+	for range shallow {
+		all.Go(func() { <-release })
+	}
+	return func() {
+		close(release)
+		all.Wait()
+	}
+}
+
 // memory returns the bytes of heap and stacks that are in use.
 func memory() int64 {
 	runtime.GC()
-	runtime.GC() // the first one may leave stacks to be freed
+	runtime.GC() // the first one leaves stacks to be freed
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc + m.StackInuse)
