@@ -47,7 +47,13 @@ func (c *consumer) claim(ctx context.Context, admitted []*delivery, decided []ou
 func (c *consumer) claimPart(ctx context.Context, a *nonceArgs, ds []*delivery) (n int, codes string, err error) {
 	k := c.client.keys
 	a.reset()
-	for n < min(len(ds), maxBatch) && a.collect(k, ds[n].nonce, ds[n].issuedAtMs()) {
+	for n < min(len(ds), maxBatch) {
+		if d := ds[n]; d.nonce != "" {
+			if !a.reach(k, d.issuedAtMs()) {
+				break
+			}
+			a.number(&d.nonce)
+		}
 		n++
 	}
 	a.begin(k, c.sub.Group, c.sub.Stream)

@@ -7,8 +7,8 @@ while at <= #ARGV do
   local i, bucket, holder = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), ARGV[at + 3]
   local code = judge(ARGV[at], i, bucket, holder)
   if code == '1' and i > 0 and not holders[i] then
-    holders[i] = holder
-    redis.call('HSET', KEYS[2 + bucket], ARGV[2 + nbuckets + i], holder)
+    holders[i] = holder .. '?'
+    redis.call('HSET', KEYS[2 + bucket], ARGV[nonces + i], holders[i])
   end
   codes[#codes + 1] = code
   at = at + 4

@@ -4,6 +4,7 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 
@@ -16,12 +17,21 @@ var commitSource string
 var commitScript = redis.NewScript(noncesSource + commitSource)
 
 // commitArgs builds the keys and arguments of one commit. It is reused from
-// batch to batch and keeps its memory. Strings are passed by their addresses,
-// since an address fits into an interface without an allocation.
+// batch to batch and keeps its memory.
 type commitArgs struct {
 	nonceArgs
+	parts   []part
+	others  []int          // the batch's indexes of what is in no part
 	streams map[string]int // answer stream → 1-based position
-	order   []int          // the batch's indexes in the order of the script's reply
+	first   int            // how many keys come before those
+}
+
+// part is what most batches consist of: entries that are done, whose nonces are in
+// one bucket, each with one answer to one stream. See commit.lua.
+type part struct {
+	bucket  int64
+	stream  string
+	members []int // the batch's indexes
 }
 
 // maxCommitBytes bounds what one commit carries, unless one entry is larger.
@@ -34,7 +44,7 @@ func (a *commitArgs) fit(k keyspace, batch []outcome) int {
 	for i := range batch {
 		o := &batch[i]
 		size += o.size()
-		if i == maxBatch || i > 0 && size > maxCommitBytes || !a.collect(k, o.nonce(), o.d.issuedAtMs()) {
+		if i == maxBatch || i > 0 && size > maxCommitBytes || o.nonce() != "" && !a.reach(k, o.d.issuedAtMs()) {
 			return i
 		}
 	}
@@ -53,70 +63,149 @@ func (o *outcome) size() int {
 	return n
 }
 
+// usual reports whether the outcome can be in a part.
+func (o *outcome) usual() bool {
+	return o.verb == finish && o.d.nonce != "" && len(o.answers) == 1 && o.d.holder == o.d.text
+}
+
 // build lays out a batch that fits for the script; see commit.lua for the form.
 func (a *commitArgs) build(k keyspace, sub *Subscription, consumer, dead string, batch []outcome) {
-	a.fit(k, batch)
+	a.reset()
+	a.sort(k, batch)
+	a.begin(k, sub.Group, sub.Stream)
+	a.keys = append(a.keys, k.failures(sub.Stream, sub.Group), dead)
+	a.first = len(a.keys)
+	a.args = append(a.args, sub.Group, consumer, a.least(batch), len(a.parts))
+	for i := range a.parts {
+		a.part(&a.parts[i], batch)
+	}
+	for _, i := range a.others {
+		a.other(k, sub, consumer, &batch[i])
+	}
+}
+
+// sort divides a batch into parts and others and numbers the nonces, those of the
+// parts first. A nonce that comes twice is in no part the second time.
+func (a *commitArgs) sort(k keyspace, batch []outcome) {
 	if a.streams == nil {
 		a.streams = make(map[string]int)
 	}
 	clear(a.streams)
-	a.order = a.order[:0]
-	a.begin(k, sub.Group, sub.Stream)
-	a.keys = append(a.keys, k.failures(sub.Stream, sub.Group), dead)
-	a.args = append(a.args, sub.Group, consumer, 0)
-	ndone := len(a.args) - 1
-	first := len(a.keys)
+	a.parts, a.others = a.parts[:0], a.others[:0]
 	for i := range batch {
-		if o := &batch[i]; o.verb == finish && o.d.nonce != "" {
-			a.order = append(a.order, i)
-			a.args = append(a.args, &o.d.text)
-			a.holder(k, o)
-			a.answers(first, o)
+		o := &batch[i]
+		if nonce := o.nonce(); nonce != "" {
+			a.reach(k, o.d.issuedAtMs())
+			if _, twice := a.index[nonce]; !twice && o.usual() {
+				a.index[nonce] = 0 // its number comes
+				p := a.partOf(k.bucket(o.d.issuedAtMs()), o.answers[0].stream)
+				p.members = append(p.members, i)
+				continue
+			}
+		}
+		a.others = append(a.others, i)
+	}
+	for i := range a.parts {
+		for _, m := range a.parts[i].members {
+			a.number(&batch[m].d.nonce)
 		}
 	}
-	a.args[ndone] = len(a.order)
-	for i := range batch {
-		if o := &batch[i]; o.verb != finish || o.d.nonce == "" {
-			a.order = append(a.order, i)
-			a.other(k, sub, consumer, first, o)
+	for _, i := range a.others {
+		if batch[i].nonce() != "" {
+			a.number(&batch[i].d.nonce)
 		}
 	}
 }
 
-func (a *commitArgs) other(k keyspace, sub *Subscription, consumer string, first int, o *outcome) {
+func (a *commitArgs) partOf(bucket int64, stream string) *part {
+	for i := range a.parts {
+		if p := &a.parts[i]; p.bucket == bucket && p.stream == stream {
+			return p
+		}
+	}
+	if n := len(a.parts); n < cap(a.parts) {
+		a.parts = a.parts[:n+1] // with the memory of its members
+	} else {
+		a.parts = append(a.parts, part{})
+	}
+	p := &a.parts[len(a.parts)-1]
+	p.bucket, p.stream, p.members = bucket, stream, p.members[:0]
+	return p
+}
+
+// least is the least time of the ids in the parts.
+func (a *commitArgs) least(batch []outcome) uint64 {
+	least := uint64(math.MaxUint64)
+	for i := range a.parts {
+		for _, m := range a.parts[i].members {
+			least = min(least, batch[m].d.ID.Ms)
+		}
+	}
+	return least
+}
+
+func (a *commitArgs) part(p *part, batch []outcome) {
+	a.args = append(a.args, a.numbers[p.bucket], a.answerStream(p.stream), len(p.members))
+	for _, m := range p.members {
+		a.args = append(a.args, &batch[m].d.text)
+	}
+	for _, m := range p.members {
+		s := &batch[m].answers[0]
+		a.args = append(a.args, &s.payload, &s.signature)
+	}
+}
+
+// answerStream returns the position of a stream among those of the answers.
+func (a *commitArgs) answerStream(stream string) int {
+	pos, ok := a.streams[stream]
+	if !ok {
+		a.keys = append(a.keys, stream)
+		pos = len(a.keys) - a.first
+		a.streams[stream] = pos
+	}
+	return pos
+}
+
+func (a *commitArgs) other(k keyspace, sub *Subscription, consumer string, o *outcome) {
 	switch o.verb {
 	case finish:
-		a.args = append(a.args, "d", &o.d.text)
-		a.answers(first, o)
+		a.begun("d", k, o)
+		a.args = append(a.args, len(o.answers))
+		for i := range o.answers {
+			s := &o.answers[i]
+			a.args = append(a.args, a.answerStream(s.stream), &s.payload, &s.signature)
+		}
 	case acknowledge:
-		a.args = append(a.args, "a", &o.d.text)
-		a.holder(k, o)
+		a.begun("a", k, o)
 	case bury:
-		a.args = append(a.args, "x", &o.d.text)
-		a.holder(k, o)
+		a.begun("x", k, o)
 		a.letter(sub, consumer, o)
 	case keep:
-		a.args = append(a.args, "f", o.d.text, o.d.failed.record())
+		a.args = append(a.args, "f", &o.d.text, o.d.failed.record())
 	}
 }
 
-func (a *commitArgs) holder(k keyspace, o *outcome) {
+// begun writes what the others have in common.
+func (a *commitArgs) begun(letter string, k keyspace, o *outcome) {
 	index, bucket := a.place(k, o.nonce(), o.d.issuedAtMs())
-	a.args = append(a.args, index, bucket, &o.d.holder)
+	a.args = append(a.args, letter, &o.d.text, index, bucket, &o.d.holder)
 }
 
-func (a *commitArgs) answers(first int, o *outcome) {
-	a.args = append(a.args, len(o.answers))
-	for i := range o.answers {
-		s := &o.answers[i]
-		pos, ok := a.streams[s.stream]
-		if !ok {
-			a.keys = append(a.keys, s.stream)
-			pos = len(a.keys) - first
-			a.streams[s.stream] = pos
+// codes puts the letters of the script's reply in the order of the batch.
+func (a *commitArgs) codes(reply string) []byte {
+	codes := make([]byte, len(reply))
+	n := 0
+	for i := range a.parts {
+		for _, m := range a.parts[i].members {
+			codes[m] = reply[n]
+			n++
 		}
-		a.args = append(a.args, pos, &s.payload, &s.signature)
 	}
+	for _, i := range a.others {
+		codes[i] = reply[n]
+		n++
+	}
+	return codes
 }
 
 // letter writes the fields of a dead letter; the script adds the deliveries.
@@ -154,11 +243,7 @@ func (c *consumer) commit(ctx context.Context, a *commitArgs, batch []outcome) (
 	if err != nil {
 		return nil, err
 	}
-	codes = make([]byte, len(batch))
-	for i, at := range a.order {
-		codes[at] = inOrder[i]
-	}
-	return codes, nil
+	return a.codes(inOrder), nil
 }
 
 func (c *consumer) readReply(reply []any) (string, error) {

@@ -1,10 +1,12 @@
 -- Commits a batch: acknowledges its entries and does what belongs to each, in
 -- one step. Follows nonces.lua. KEYS: failures, dead letters, the streams of the
--- answers. ARGV: group, consumer, how many entries with a nonce are done, for
--- each of them
---   id nonce-index bucket holder answers (stream payload signature)*
--- and then the others, each with its letter:
---   "d" id answers (stream payload signature)*               done, without a nonce
+-- answers. ARGV: group, consumer, the least time in ms of the ids in the parts,
+-- the number of parts. A part is the usual, many times over: entries that are
+-- done, of one bucket, each with one answer to one stream and its own nonce, which
+-- are the first nonces. It is
+--   bucket stream count id* (payload signature)*
+-- Then come the other entries, each with its letter:
+--   "d" id nonce-index bucket holder answers (stream payload signature)*  done
 --   "a" id nonce-index bucket holder                         acknowledge
 --   "x" id nonce-index bucket holder fields (name value)*    dead-letter
 --   "f" id record                                            note a failure, keep pending
@@ -17,9 +19,10 @@
 -- somebody else settled it, d r s as in nonces.lua, e failed and left as it was.
 local failures, dead = KEYS[3 + nbuckets], KEYS[4 + nbuckets]
 local first_answer = 4 + nbuckets
-local group, consumer, ndone = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
-at = at + 3
+local group, consumer, least, nparts = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]) or math.huge, tonumber(ARGV[at + 3])
+at = at + 4
 local failed = redis.call('HLEN', failures) > 0
+local codes = {}
 
 local function refused(reply) return type(reply) == 'table' and reply.err end
 
@@ -48,61 +51,97 @@ local function answer(p, n)
   return true
 end
 
--- Nonces to bind: for each bucket the arguments of one HSET.
-local binds = {}
 local function bind(i, bucket, holder)
   if i == 0 then return end
-  holders[i], home[i] = holder .. '!', home[i] or bucket
-  local list = binds[home[i]] or {}
-  binds[home[i]] = list
-  list[#list + 1] = ARGV[2 + nbuckets + i]
-  list[#list + 1] = holders[i]
+  holders[i], home[i] = holder, home[i] or bucket
+  redis.call('HSET', KEYS[2 + home[i]], ARGV[nonces + i], holder)
 end
 
-local codes = {}
-
--- Entries with a nonce, in two passes: judge each, acknowledge together, answer.
-local where, mine = {}, {}
-for k = 1, ndone do
-  local id, i, holder = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 3]
-  local code = judge(id, i, tonumber(ARGV[at + 2]), holder)
-  if code == '1' then
-    holders[i] = holder .. '!' -- a second message with this nonce, in this batch, is a replay
-    mine[#mine + 1] = id
-  elseif not acknowledge(id) then
-    code = '0'
-  end
-  codes[k], where[k] = code, at
-  at = at + 5 + 3 * tonumber(ARGV[at + 4])
+-- Whether an entry with a nonce is ours to settle; it is acknowledged in any case.
+local function settle(id, i, bucket, holder)
+  local code = judge(id, i, bucket, holder)
+  local acked = acknowledge(id)
+  if code == '1' or acked then return code end
+  return '0'
 end
-if #mine > 0 then redis.call('XACK', stream, group, unpack(mine)) end
-for k = 1, ndone do
-  local p = where[k]
-  if codes[k] == '1' then
-    if answer(p + 5, tonumber(ARGV[p + 4])) then
-      bind(tonumber(ARGV[p + 1]), tonumber(ARGV[p + 2]), ARGV[p + 3])
+
+-- A part of which nothing is known: all of it at once.
+local function together(bucket, key, count, ids, p, first)
+  redis.call('XACK', stream, group, unpack(ARGV, ids, ids + count - 1))
+  local bound, n, broken = {}, 0, {}
+  for k = 0, count - 1 do
+    local id = ARGV[ids + k]
+    if refused(redis.pcall('XADD', key, '*', 'payload', ARGV[p], 'signature', ARGV[p + 1])) then
+      broken[k] = undo(id)
     else
-      codes[k] = undo(ARGV[p])
+      bound[n + 1], bound[n + 2] = ARGV[nonces + first + k], id
+      n = n + 2
     end
+    p = p + 2
   end
-  if failed and codes[k] ~= 'e' then redis.call('HDEL', failures, ARGV[p]) end
+  if n > 0 then redis.call('HSET', KEYS[2 + bucket], unpack(bound)) end
+  if n == 2 * count then
+    codes[#codes + 1] = string.rep('1', count)
+    return
+  end
+  for k = 0, count - 1 do codes[#codes + 1] = broken[k] or '1' end
+end
+
+-- A part entry by entry.
+local function apart(bucket, key, count, ids, p, first)
+  for k = 0, count - 1 do
+    local id = ARGV[ids + k]
+    local code = settle(id, first + k, bucket, id)
+    if code == '1' then
+      if refused(redis.pcall('XADD', key, '*', 'payload', ARGV[p], 'signature', ARGV[p + 1])) then
+        code = undo(id)
+      else
+        bind(first + k, bucket, id)
+      end
+    end
+    codes[#codes + 1] = code
+    p = p + 2
+  end
+end
+
+local nth = 1 -- the nonce that comes next
+for _ = 1, nparts do
+  local bucket, key, count = tonumber(ARGV[at]), KEYS[first_answer + tonumber(ARGV[at + 1])], tonumber(ARGV[at + 2])
+  local ids = at + 3
+  at = ids + 3 * count
+  local unknown = next(holders) == nil and least >= mark and tonumber(ARGV[2 + bucket]) >= floor
+  local commit = unknown and together or apart
+  commit(bucket, key, count, ids, ids + count, nth)
+  if failed then redis.call('HDEL', failures, unpack(ARGV, ids, ids + count - 1)) end
+  nth = nth + count
+end
+
+-- A message whose nonce another of this batch had first: what became of that.
+local function recall(i)
+  for b = 1, nbuckets do
+    local holder = redis.call('HGET', KEYS[2 + b], ARGV[nonces + i])
+    if holder then holders[i], home[i] = holder, b end
+  end
 end
 
 local others = {}
 
-function others.d(id)
-  local n = tonumber(ARGV[at])
-  local p = at + 1
+function others.d(id, i, bucket, holder)
+  local n, p = tonumber(ARGV[at]), at + 1
   at = p + 3 * n
-  if not acknowledge(id) then return '0' end
-  local code = judge(id, 0)
-  if code == '1' and not answer(p, n) then return undo(id) end
-  return code
+  local code
+  if i > 0 then
+    code = settle(id, i, bucket, holder)
+  else
+    code = acknowledge(id) and judge(id, 0) or '0'
+  end
+  if code ~= '1' then return code end
+  if not answer(p, n) then return undo(id) end
+  bind(i, bucket, holder)
+  return '1'
 end
 
-function others.a(id)
-  local i, bucket, holder = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), ARGV[at + 2]
-  at = at + 3
+function others.a(id, i, bucket, holder)
   if not acknowledge(id) then return '0' end
   if i == 0 then return '1' end
   local code = judge(id, i, bucket, holder)
@@ -110,26 +149,23 @@ function others.a(id)
   return code
 end
 
-function others.x(id)
-  local i, bucket, holder, n = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), ARGV[at + 2], tonumber(ARGV[at + 3])
-  local fields = {}
-  for k = 1, 2 * n do fields[k] = ARGV[at + 3 + k] end
-  at = at + 4 + 2 * n
-  local p = redis.call('XPENDING', stream, group, id, id, 1)
-  if not p[1] or p[1][2] ~= consumer or not acknowledge(id) then return '0' end
+function others.x(id, i, bucket, holder)
+  local n = tonumber(ARGV[at])
+  local fields = {unpack(ARGV, at + 1, at + 2 * n)}
+  at = at + 1 + 2 * n
+  local p = redis.call('XPENDING', stream, group, id, id, 1)[1]
+  if not p or p[2] ~= consumer or not acknowledge(id) then return '0' end
   local code = judge(id, i, bucket, holder)
   if code == '1' then
-    if refused(redis.pcall('XADD', dead, '*', 'deliveries', p[1][4], unpack(fields))) then return undo(id) end
+    if refused(redis.pcall('XADD', dead, '*', 'deliveries', p[4], unpack(fields))) then return undo(id) end
     bind(i, bucket, holder)
   end
   return code
 end
 
-function others.f(id)
-  local record = ARGV[at]
-  at = at + 1
-  local p = redis.call('XPENDING', stream, group, id, id, 1)
-  if not p[1] or p[1][2] ~= consumer then return '0' end
+local function failure(id, record)
+  local p = redis.call('XPENDING', stream, group, id, id, 1)[1]
+  if not p or p[2] ~= consumer then return '0' end
   redis.call('HSET', failures, id, record)
   redis.call('PEXPIRE', failures, 604800000) -- a week without any failure
   return '1'
@@ -137,12 +173,19 @@ end
 
 while at <= #ARGV do
   local letter, id = ARGV[at], ARGV[at + 1]
-  at = at + 2
-  local code = others[letter](id)
-  if failed and letter ~= 'f' and code ~= 'e' then redis.call('HDEL', failures, id) end
+  local code
+  if letter == 'f' then
+    code = failure(id, ARGV[at + 2])
+    at = at + 3
+  else
+    local i, bucket, holder = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), ARGV[at + 4]
+    at = at + 5
+    if i > 0 and i < nth then recall(i) end
+    code = others[letter](id, i, bucket, holder)
+    if failed and code ~= 'e' then redis.call('HDEL', failures, id) end
+  end
   codes[#codes + 1] = code
 end
 
-for b, list in pairs(binds) do redis.call('HSET', KEYS[2 + b], unpack(list)) end
 local now = redis.call('TIME')
 return {table.concat(codes), now[1], now[2]}

@@ -127,6 +127,7 @@ func TestCommandsPerConsumedMessage(t *testing.T) {
 
 // TestIdleCost runs what a service has running, with nothing to do.
 func TestIdleCost(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("takes 15 seconds")
 	}

@@ -8,14 +8,15 @@ import _ "embed"
 var noncesSource string
 
 // nonceArgs lays out what nonces.lua needs to know of a batch. It is reused from
-// batch to batch and keeps its memory.
+// batch to batch and keeps its memory. Strings are passed by their addresses,
+// since an address fits into an interface without an allocation.
 type nonceArgs struct {
 	keys    []string
 	args    []any
 	numbers map[int64]int // bucket number → 1-based position
 	buckets []int64
 	index   map[string]int // nonce → 1-based position
-	nonces  []string
+	nonces  []*string
 }
 
 // maxBuckets bounds how many buckets one script looks into: every nonce is
@@ -29,16 +30,13 @@ func (a *nonceArgs) reset() {
 	clear(a.numbers)
 	clear(a.index)
 	clear(a.args)
+	clear(a.nonces)
 	a.keys, a.args, a.buckets, a.nonces = a.keys[:0], a.args[:0], a.buckets[:0], a.nonces[:0]
 }
 
-// collect takes note of a delivery's nonce and of the buckets in which it, or
-// the same nonce under another issue time, can be. It reports false when these
-// are too many for one script.
-func (a *nonceArgs) collect(k keyspace, nonce string, issuedAtMs int64) bool {
-	if nonce == "" {
-		return true
-	}
+// reach takes note of the buckets in which a nonce can be, under its own issue
+// time or another. It reports false when these are too many for one script.
+func (a *nonceArgs) reach(k keyspace, issuedAtMs int64) bool {
 	own := k.bucket(issuedAtMs)
 	if _, ok := a.numbers[own]; !ok && len(a.buckets)+2*neighbours+1 > maxBuckets {
 		return false
@@ -49,11 +47,15 @@ func (a *nonceArgs) collect(k keyspace, nonce string, issuedAtMs int64) bool {
 			a.numbers[b] = len(a.buckets)
 		}
 	}
-	if _, ok := a.index[nonce]; !ok {
-		a.nonces = append(a.nonces, nonce)
-		a.index[nonce] = len(a.nonces)
-	}
 	return true
+}
+
+// number gives a nonce the next position, unless it has one.
+func (a *nonceArgs) number(nonce *string) {
+	if a.index[*nonce] == 0 {
+		a.nonces = append(a.nonces, nonce)
+		a.index[*nonce] = len(a.nonces)
+	}
 }
 
 // begin writes what was collected.
@@ -64,13 +66,12 @@ func (a *nonceArgs) begin(k keyspace, group, stream string) {
 		a.keys = append(a.keys, k.nonces(group, b))
 		a.args = append(a.args, b)
 	}
-	for i := range a.nonces {
-		a.args = append(a.args, &a.nonces[i])
+	for _, n := range a.nonces {
+		a.args = append(a.args, n)
 	}
 }
 
-// place returns where the scripts find a delivery's nonce and its bucket: zero
-// for a delivery without one.
+// place returns where the scripts find a nonce and its bucket: zero for none.
 func (a *nonceArgs) place(k keyspace, nonce string, issuedAtMs int64) (index, bucket int) {
 	if nonce == "" {
 		return 0, 0

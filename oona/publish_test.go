@@ -373,6 +373,7 @@ func TestEmergencyStreamIsLimited(t *testing.T) {
 // The publish breaker opens when Redis fails, and only then, and closes when it is
 // back.
 func TestBreaker(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	c := newClient(t, server.Client(), "a")
 	failing := oona.HandlerFunc(func(_ context.Context, batch []*oona.Message) []oona.Result {

@@ -10,7 +10,7 @@ local home
 if nonce ~= '' then
   for k = 3, #KEYS do
     local holder = redis.call('HGET', KEYS[k], nonce)
-    if holder and holder ~= old and holder ~= old .. '!' then
+    if holder and holder ~= old and holder ~= old .. '?' then
       return redis.error_reply('REPLAYED another message with this id was settled meanwhile')
     end
     if holder then home = KEYS[k] end
@@ -18,6 +18,6 @@ if nonce ~= '' then
 end
 local added = redis.call('XADD', stream, '*', 'payload', ARGV[5], 'signature', ARGV[6])
 if home then redis.call('HDEL', home, nonce) end
-if nonce ~= '' then redis.call('HSET', bucket, nonce, added .. ARGV[4]) end
+if nonce ~= '' then redis.call('HSET', bucket, nonce, added .. ARGV[4] .. '?') end
 redis.call('XDEL', dead, id)
 return added

@@ -15,6 +15,7 @@ import (
 // A message that ends the process in its handler, again and again, ends in the
 // dead letters; those that were held with it are served.
 func TestMessageThatKillsTheProcess(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("starts processes")
 	}

@@ -92,7 +92,7 @@ func (s *Server) URL() string {
 // Client returns a new client of the server, closed with the test. It repeats no
 // command.
 func (s *Server) Client() *redis.Client {
-	rdb := redis.NewClient(&redis.Options{Addr: s.Addr(), MaxRetries: -1, TLSConfig: s.tls.Clone()})
+	rdb := redis.NewClient(&redis.Options{Addr: s.Addr(), MaxRetries: -1, DialerRetries: 1, TLSConfig: s.tls.Clone()})
 	s.t.Cleanup(func() { _ = rdb.Close() })
 	return rdb
 }
