@@ -11,7 +11,8 @@ import (
 
 // Options says how much is measured.
 type Options struct {
-	// Rounds is how many turns each side has; the median counts. Zero means 5.
+	// Rounds is how many turns each side has, ten times as many where a turn
+	// takes less than a tenth of a second; the median counts. Zero means 5.
 	Rounds int
 	// Workers are the sizes at which start, stop and memory are measured. Nil
 	// means 10,000 and 100,000.
@@ -59,21 +60,24 @@ type sample struct {
 
 // measurement measures one contender once.
 type measurement struct {
-	name string
-	run  func(ctx context.Context, c contender) ([]sample, error)
+	name  string
+	short bool // a turn takes less than a tenth of a second
+	run   func(ctx context.Context, c contender) ([]sample, error)
 }
 
 func (o Options) measurements() []measurement {
 	var all []measurement
 	for _, n := range o.Workers {
-		all = append(all, measurement{fmt.Sprintf("start, stop and memory of %d workers", n), startStop(n)})
+		all = append(all, measurement{
+			fmt.Sprintf("start, stop and memory of %d workers", n), n <= 10_000, startStop(n),
+		})
 	}
 	return append(all,
-		measurement{"restart by error", restarts(o.Restarts, "error")},
-		measurement{"restart by panic", restarts(o.Restarts, "panic")},
-		measurement{"look at 10000 idle workers", look(o.Looks, "idle")},
-		measurement{"look at 10000 workers in a crash storm", look(o.Looks, "crash storm")},
-		measurement{"blast radius", blast(o.Backoff)},
+		measurement{"restart by error", true, restarts(o.Restarts, "error")},
+		measurement{"restart by panic", false, restarts(o.Restarts, "panic")},
+		measurement{"look at 10000 idle workers", false, look(o.Looks, "idle")},
+		measurement{"look at 10000 workers in a crash storm", false, look(o.Looks, "crash storm")},
+		measurement{"blast radius", false, blast(o.Backoff)},
 	)
 }
 
@@ -86,7 +90,11 @@ func Compare(ctx context.Context, opts Options) ([]Row, error) {
 		if !strings.Contains(m.name, opts.Only) {
 			continue
 		}
-		compared, err := inTurns(ctx, m, opts.Rounds)
+		turns := opts.Rounds
+		if m.short {
+			turns *= 10
+		}
+		compared, err := inTurns(ctx, m, turns)
 		if err != nil {
 			return rows, fmt.Errorf("%s: %w", m.name, err)
 		}
@@ -97,11 +105,11 @@ func Compare(ctx context.Context, opts Options) ([]Row, error) {
 
 // inTurns runs m for each contender in turn, the other one first every other
 // time.
-func inTurns(ctx context.Context, m measurement, rounds int) ([]Row, error) {
+func inTurns(ctx context.Context, m measurement, turns int) ([]Row, error) {
 	both := contenders()
 	figures := make(map[string]map[string][]float64) // by name, then contender
 	var names, units []string
-	for range rounds {
+	for range turns {
 		for _, c := range both {
 			if ctx.Err() != nil {
 				return nil, context.Cause(ctx)
