@@ -46,7 +46,7 @@ func (p *palette) state(v *workerView) lipgloss.Style {
 		return p.bad
 	case v.State == stateRunning:
 		return p.good
-	case v.State == healthStopped || v.State == stateUnknown:
+	case v.State == stateUnknown:
 		return p.dim
 	}
 	return p.bad
@@ -69,15 +69,33 @@ type column struct {
 	right bool
 }
 
+// leastName is how much of a name is left when there is little room.
+const leastName = 12
+
 // table lays rows out in columns under their titles, each line at most width
-// wide where width is not 0. Cells may be coloured.
+// wide where width is not 0: of the names, the longest are shortened first.
+// Cells may be coloured.
 func (p *palette) table(columns []column, rows [][]string, width int) []string {
 	widths := make([]int, len(columns))
+	total := 2 * (len(columns) - 1)
 	for i, c := range columns {
 		widths[i] = ansi.StringWidth(c.title)
 		for _, row := range rows {
 			widths[i] = max(widths[i], ansi.StringWidth(row[i]))
 		}
+		total += widths[i]
+	}
+	if last := len(columns) - 1; !columns[last].right {
+		total += min(0, leastName-widths[last]) // a text at the end may be cut
+	}
+	if width > 0 && total > width {
+		widest := 0
+		for i, c := range columns[:len(columns)-1] {
+			if !c.right && widths[i] > widths[widest] {
+				widest = i
+			}
+		}
+		widths[widest] = max(min(widths[widest], leastName), widths[widest]-(total-width))
 	}
 	titles := make([]string, len(columns))
 	for i, c := range columns {
@@ -87,7 +105,8 @@ func (p *palette) table(columns []column, rows [][]string, width int) []string {
 	for _, row := range append([][]string{titles}, rows...) {
 		var b strings.Builder
 		for i, cell := range row {
-			gap := strings.Repeat(" ", widths[i]-ansi.StringWidth(cell))
+			cell = fitted(cell, widths[i])
+			gap := strings.Repeat(" ", max(0, widths[i]-ansi.StringWidth(cell)))
 			if columns[i].right {
 				cell, gap = gap+cell, ""
 			}

@@ -118,41 +118,6 @@ func silenceProblems(v *fleetView) (found []problem) {
 	return found
 }
 
-func workerProblems(v *fleetView) (found []problem) {
-	for _, w := range v.Workers {
-		p := problem{Severity: severityCritical, Subject: "worker " + w.Worker + " on " + w.Instance}
-		said := ""
-		if w.LastError != "" {
-			said = ": " + w.LastError
-		}
-		switch {
-		case w.State == stateUnknown || w.State == healthStopped:
-			continue
-		case w.looping():
-			p.Text = fmt.Sprintf("crashes again and again, %s restarts in the last minute%s", count(w.Recent), said)
-			p.Remedy = "Mend what its error says; it is restarted with a growing delay until then."
-		case w.State == stateBackingOff:
-			p.Text = fmt.Sprintf("is down and restarts in %s%s", shortSeconds(deref(w.BackoffS)), said)
-			p.Remedy = "Mend what its error says; it is restarted with a growing delay until then."
-		case w.State != stateRunning && w.LastError != "":
-			p.Text = "is " + w.State + said
-			p.Remedy = "If it was parked after too many failures, mend what its error says and restart the process."
-		case w.State != stateRunning:
-			p.Severity = severityWarning
-			p.Text = "is " + w.State
-			p.Remedy = "At a start this passes within seconds; otherwise look at the log of the process."
-		case w.Recent > 0:
-			p.Severity = severityWarning
-			p.Text = fmt.Sprintf("was restarted %s in the last minute%s", times(w.Recent), said)
-			p.Remedy = "It runs again. If it happens often, mend what its error says."
-		default:
-			continue
-		}
-		found = append(found, p)
-	}
-	return found
-}
-
 // healthProblems tells of processes that say that they are not well, for reasons
 // that the lists above and below do not show.
 func healthProblems(v *fleetView) (found []problem) {

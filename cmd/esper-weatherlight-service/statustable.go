@@ -52,7 +52,7 @@ func (p *palette) title(v *fleetView) string {
 		p.dim.Render(fmt.Sprintf("Weatherlight on %s at %s", v.Bus.Address, clock(v.At))))
 }
 
-// problems lists what is wrong, two lines each.
+// problems lists what is wrong, two lines each, cut to width where that is not 0.
 func (p *palette) problems(v *fleetView, width int) []string {
 	var lines []string
 	for _, problem := range v.Problems {
@@ -66,14 +66,14 @@ func (p *palette) problems(v *fleetView, width int) []string {
 func (p *palette) instances(v *fleetView, width int) []string {
 	columns := []column{
 		{"PROCESS", false}, {"HEALTH", false}, {"SUMMARY", false}, {"UP", true}, {"SEEN", true},
-		{"WORKERS", true}, {"RESTARTS", true}, {"PREFETCH/S", true}, {"LATENCY", true},
+		{"WORKERS", true}, {"PREFETCH/S", true}, {"LATENCY", true},
 	}
 	rows := make([][]string, len(v.Instances))
 	for n := range v.Instances {
 		i := &v.Instances[n]
 		rows[n] = []string{
 			i.Instance, p.health(i.Health).Render(i.Health), i.Summary, optional(i.UptimeS, shortSeconds),
-			shortSeconds(i.SeenAgoS), fmt.Sprintf("%d/%d", i.upWorkers(v), i.Workers), count(i.Restarts), rate(i.RatePerS),
+			shortSeconds(i.SeenAgoS), fmt.Sprintf("%d/%d", i.upWorkers(v), i.Workers), rate(i.RatePerS),
 			optional(i.LatencyMS, millis),
 		}
 	}
@@ -99,7 +99,7 @@ const errorWidth = 48
 
 func (p *palette) workers(v *fleetView, width int) []string {
 	columns := []column{
-		{"WORKER", false}, {"PROCESS", false}, {"STATE", false}, {"RESTARTS", true}, {"LAST MINUTE", true}, {"LAST ERROR", false},
+		{"WORKER", false}, {"PROCESS", false}, {"STATE", false}, {"RESTARTS", true}, {"LAST MIN", true}, {"LAST ERROR", false},
 	}
 	rows := make([][]string, len(v.Workers))
 	for n := range v.Workers {
@@ -117,7 +117,7 @@ func (p *palette) workers(v *fleetView, width int) []string {
 // stateText is the state with what is left of the backoff.
 func (v *workerView) stateText() string {
 	if v.State == stateBackingOff && v.BackoffS != nil {
-		return "backing off, " + shortSeconds(*v.BackoffS) + " left"
+		return "backing off, " + shortSeconds(*v.BackoffS)
 	}
 	return v.State
 }
@@ -144,7 +144,7 @@ func (p *palette) queues(v *fleetView, width int) []string {
 }
 
 func (p *palette) refusals(v *fleetView, width int) []string {
-	columns := []column{{"NOT HANDLED", false}, {"STREAM", false}, {"TOTAL", true}, {"LAST MINUTE", true}, {"", false}}
+	columns := []column{{"NOT HANDLED", false}, {"STREAM", false}, {"TOTAL", true}, {"LAST MIN", true}, {"", false}}
 	var rows [][]string
 	for _, list := range []struct {
 		kind string

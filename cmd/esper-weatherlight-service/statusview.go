@@ -34,7 +34,7 @@ type fleetView struct {
 	Others      []sourceView   `json:"other_sources"`
 	Forgotten   int            `json:"instances_not_shown,omitempty"`
 
-	figures []problem // what watched figures say
+	watched map[string]*watched // what watched figures say, by name
 	series  series
 }
 
@@ -141,7 +141,7 @@ type sourceView struct {
 // packets that processes are expected to keep.
 func (f *fleet) view(now time.Time, interval time.Duration, bus busView, queues queueReading) fleetView {
 	v := fleetView{
-		At: now, Bus: bus, Forgotten: f.forgotten,
+		At: now, Bus: bus, Forgotten: f.forgotten, watched: make(map[string]*watched),
 		Problems: []problem{}, Instances: []instanceView{}, Workers: []workerView{}, Refusals: []refusalView{},
 		Seeds: []seedView{}, Policies: []policyView{}, Others: []sourceView{},
 	}
@@ -150,15 +150,18 @@ func (f *fleet) view(now time.Time, interval time.Duration, bus busView, queues 
 	for _, i := range f.sorted() {
 		one := i.view(now, interval)
 		v.Instances = append(v.Instances, one)
-		v.Workers = append(v.Workers, i.workers(now, one.Health)...)
+		if one.Health != healthStopped {
+			v.Workers = append(v.Workers, i.workers(now, one.Health)...)
+		}
 		if one.alive() {
 			v.Prefetch.add(i, one)
 			latency.add(i)
-			v.figures = append(v.figures, i.figureProblems()...)
+			i.watch(v.watched)
 			refused.add(i, i.latest.Refused, func(s step) map[countKey]float64 { return s.Refused })
 			dead.add(i, i.latest.Dead, func(s step) map[countKey]float64 { return s.Dead })
 		}
 	}
+	slices.SortStableFunc(v.Instances, byName)
 	latency.into(&v.Prefetch)
 	v.Refusals, v.DeadLetters.Reasons = refused.rows(), dead.rows()
 	v.Seeds, v.Policies = f.seeds(now, interval), f.policies(now, interval)
@@ -179,6 +182,17 @@ const (
 	healthSilent  = "silent"  // no packet for three intervals
 	healthStopped = "stopped" // stopped in order
 )
+
+// byName orders processes, those that stopped last.
+func byName(a, b instanceView) int {
+	if stopped := a.Health == healthStopped; stopped != (b.Health == healthStopped) {
+		if stopped {
+			return 1
+		}
+		return -1
+	}
+	return cmp.Compare(a.Instance, b.Instance)
+}
 
 // alive reports whether the process is there.
 func (v *instanceView) alive() bool { return v.Health != healthSilent && v.Health != healthStopped }
@@ -279,8 +293,6 @@ const (
 func (i *instance) state(worker string, running bool, health string) string {
 	_, backingOff := i.latest.Figures["weatherlight.worker."+worker+".backoff_seconds"]
 	switch {
-	case health == healthStopped:
-		return healthStopped
 	case health == healthSilent:
 		return stateUnknown
 	case i.latest.States[worker] != "":
@@ -304,7 +316,7 @@ func (v *workerView) rank() int {
 	switch {
 	case v.looping():
 		return 0
-	case v.State == stateRunning || v.State == healthStopped:
+	case v.State == stateRunning:
 		return 2
 	}
 	return 1
