@@ -6,3 +6,14 @@ func (c *Client) WaitingToPublish() int {
 	defer c.additions.mu.Unlock()
 	return len(c.additions.waiting)
 }
+
+// ReadStreams returns the ids and payloads that a reply holds.
+func ReadStreams(reply []byte) (ids, payloads []string, err error) {
+	err = readStreams(reply, func(id string, raw rawEntry) {
+		ids, payloads = append(ids, id), append(payloads, raw.payload)
+	})
+	return ids, payloads, err
+}
+
+// RewriteFailures reads a record of failures and writes what it read.
+func RewriteFailures(record string) string { return parseFailures(record).record() }
