@@ -24,11 +24,12 @@ type settings struct {
 	batch     int
 	maxProcs  int
 	json      bool
+	binary    string
 	profiles  process.Profiles
 }
 
 // Workloads, in the order in which they are measured.
-var workloads = []string{"streaming", "backlog", "latency", "half", "count", "service"}
+var workloads = []string{"streaming", "backlog", "latency", "half", "count", "binary"}
 
 // axes are the dimensions along which cost should not change, with what a run
 // that does not ask for anything else has.
@@ -55,8 +56,9 @@ func parseFlags(args []string) (s settings, err error) {
 	f.IntVar(&s.batch, "batch", 256, "messages per round trip")
 	f.IntVar(&s.maxProcs, "maxprocs", 0, "GOMAXPROCS of what serves; 0 leaves it")
 	f.BoolVar(&s.json, "json", false, "print one JSON document instead of tables")
+	f.StringVar(&s.binary, "binary", "", "the service's binary; empty builds it")
 	only := f.String("only", "", "contenders, separated by commas; empty means all: "+strings.Join(kindNames(), ", "))
-	which := f.String("workloads", "streaming,backlog,latency,half,count", "of "+strings.Join(workloads, ", "))
+	which := f.String("workloads", strings.Join(workloads, ","), "of "+strings.Join(workloads, ", "))
 	f.StringVar(&s.profiles.CPU, "cpuprofile", "", "write CPU profiles of what serves; the contender's name is put before the extension, the last round stays")
 	f.StringVar(&s.profiles.Mem, "memprofile", "", "likewise of every allocation")
 	f.StringVar(&s.profiles.Mutex, "mutexprofile", "", "likewise of contended mutexes")

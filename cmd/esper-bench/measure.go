@@ -23,6 +23,11 @@ type session struct {
 
 // measure starts a server and measures everything that was asked for.
 func measure(ctx context.Context, s settings) (_ *report.Results, err error) {
+	dir, err := os.MkdirTemp("", "esper-bench-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	server, err := redisserver.Start(ctx)
 	if err != nil {
 		return nil, err
@@ -34,7 +39,7 @@ func measure(ctx context.Context, s settings) (_ *report.Results, err error) {
 	}
 	m := session{
 		settings: s,
-		bench:    &workload.Bench{Server: server, Load: s.load("", 0), Profiles: s.profiles, MaxProcs: s.maxProcs},
+		bench:    &workload.Bench{Server: server, Load: s.load("", 0), Dir: dir, Profiles: s.profiles, MaxProcs: s.maxProcs},
 		results: &report.Results{
 			Machine:    report.Machine{Cores: runtime.NumCPU(), Go: runtime.Version(), Redis: version, Load1: loadAverage()},
 			Rounds:     s.rounds,
@@ -73,6 +78,10 @@ func (m *session) workload(ctx context.Context, name string) error {
 		return m.half(ctx)
 	case "count":
 		return m.count(ctx)
+	case "binary":
+		b, err := m.bench.Binary(ctx, m.settings.binary)
+		m.results.Binary = report.NewBinary(b)
+		return err
 	}
 	return fmt.Errorf("not measured by this version")
 }

@@ -62,6 +62,8 @@ type Kind struct {
 	// Batches says whether it publishes in batches of Options.Batch, so that
 	// streaming it means anything.
 	Batches bool
+	// Library says whether it answers from a library under Options.Dir.
+	Library bool
 	New     func(context.Context, Options) (Contender, error)
 }
 
@@ -70,6 +72,7 @@ var Kinds = []Kind{
 	{Name: "floor", What: "raw go-redis: XADD, XREADGROUP, pipelined XADD + XACK", Batches: true, New: newFloor},
 	{Name: "floor+", What: "the floor with four HMAC-SHA256 and one commit script a batch", Batches: true, New: newFloorPlus},
 	{Name: "oona", What: "our bus with a handler that does nothing but answer", Batches: true, New: newOona},
+	{Name: "service", What: "what the service runs for prefetches: bus, catalogue, supervisor, telemetry", Batches: true, Library: true, New: newService},
 	{Name: "watermill", What: "watermill-redisstream, one subscriber", Peer: true, New: newWatermill},
 	{Name: "asynq", What: "asynq, 64 workers", Peer: true, New: newAsynq},
 }

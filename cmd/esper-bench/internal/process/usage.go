@@ -30,7 +30,7 @@ func Measure() Usage {
 		Mallocs:  int64(m.Mallocs),
 		Bytes:    int64(m.TotalAlloc),
 		GCs:      int64(m.NumGC),
-		Resident: resident("self"),
+		Resident: Resident(os.Getpid()),
 	}
 }
 
@@ -62,10 +62,10 @@ func cpuTime() time.Duration {
 	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }
 
-// resident returns the resident memory of a process in bytes, 0 where /proc does
+// Resident returns the resident memory of a process in bytes, 0 where /proc does
 // not tell.
-func resident(pid string) int64 {
-	text, err := os.ReadFile("/proc/" + pid + "/statm")
+func Resident(pid int) int64 {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/statm")
 	if err != nil {
 		return 0
 	}

@@ -20,6 +20,14 @@ func (s *Server) Flush(ctx context.Context) error {
 	return nil
 }
 
+// ForgetCommands begins to count commands anew.
+func (s *Server) ForgetCommands(ctx context.Context) error {
+	if err := s.admin.ConfigResetStat(ctx).Err(); err != nil {
+		return fmt.Errorf("redisserver: reset: %w", err)
+	}
+	return nil
+}
+
 // CPU returns the CPU time that the server's process used so far.
 func (s *Server) CPU(ctx context.Context) (time.Duration, error) {
 	info, err := s.info(ctx, "cpu")
@@ -52,22 +60,28 @@ func (s *Server) Memory(ctx context.Context) (int64, error) {
 	return strconv.ParseInt(info["used_memory"], 10, 64)
 }
 
-// Commands returns how often each command ran since Flush, in scripts or not.
-func (s *Server) Commands(ctx context.Context) (map[string]int64, error) {
+// Command is how often a command ran, in scripts or not, and how long the server
+// was busy with it. The time of a script includes that of its commands.
+type Command struct {
+	Calls int64
+	Time  time.Duration
+}
+
+// Commands returns what ran since Flush, by name.
+func (s *Server) Commands(ctx context.Context) (map[string]Command, error) {
 	info, err := s.info(ctx, "commandstats")
 	if err != nil {
 		return nil, err
 	}
-	calls := make(map[string]int64, len(info))
+	commands := make(map[string]Command, len(info))
 	for name, stats := range info {
-		first, _, _ := strings.Cut(stats, ",")
-		n, err := strconv.ParseInt(strings.TrimPrefix(first, "calls="), 10, 64)
-		if err != nil {
+		var calls, micros int64
+		if _, err := fmt.Sscanf(stats, "calls=%d,usec=%d,", &calls, &micros); err != nil {
 			return nil, fmt.Errorf("redisserver: %s: %w", name, err)
 		}
-		calls[strings.TrimPrefix(name, "cmdstat_")] = n
+		commands[strings.TrimPrefix(name, "cmdstat_")] = Command{calls, time.Duration(micros) * time.Microsecond}
 	}
-	return calls, nil
+	return commands, nil
 }
 
 func (s *Server) info(ctx context.Context, section string) (map[string]string, error) {

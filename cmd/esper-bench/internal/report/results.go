@@ -9,7 +9,7 @@ type Results struct {
 	Latency    map[string][]Delays `json:"latency,omitempty"`    // by workload
 	Counts     []Count             `json:"counts,omitempty"`
 	Scaling    []Scaling           `json:"scaling,omitempty"`
-	Service    *Binary             `json:"service,omitempty"`
+	Binary     *Binary             `json:"binary,omitempty"`
 }
 
 // Machine is where it was measured.

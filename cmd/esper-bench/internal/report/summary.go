@@ -113,6 +113,11 @@ func Latencies(r Rounds[Timed]) []Delays {
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
+// NewBinary summarizes what the service's binary needs.
+func NewBinary(b workload.Binary) *Binary {
+	return &Binary{StartMs: ms(b.Start), Resident: b.Resident, CPUPercent: 100 * b.CPU}
+}
+
 // Points summarizes measurements along an axis.
 func Points(values []int, runs [][]workload.Throughput) []Point {
 	cost := func(t workload.Throughput) float64 { return perMillion(t.CPU(), t.Prefetches) }

@@ -21,8 +21,8 @@ func (r *Results) Write(w io.Writer) {
 	for _, s := range r.Scaling {
 		writeScaling(w, s)
 	}
-	if b := r.Service; b != nil {
-		fmt.Fprintf(w, "\nservice: start to first answer %.0f ms, idle %.1f MB resident, %.2f %% CPU\n", b.StartMs, float64(b.Resident)/1e6, b.CPUPercent)
+	if b := r.Binary; b != nil {
+		fmt.Fprintf(w, "\nthe service's binary: start to first answer %.0f ms, idle %.1f MB resident, %.2f %% CPU\n", b.StartMs, float64(b.Resident)/1e6, b.CPUPercent)
 	}
 }
 

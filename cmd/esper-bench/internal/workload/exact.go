@@ -21,7 +21,7 @@ type Exact struct {
 
 // Count serves a backlog of n requests and counts.
 func (b *Bench) Count(ctx context.Context, k contender.Kind, n int) (x Exact, err error) {
-	if err := b.Server.Flush(ctx); err != nil {
+	if err := b.prepare(ctx, k); err != nil {
 		return x, err
 	}
 	c, err := k.New(ctx, b.options("bench-asker"))
@@ -34,20 +34,20 @@ func (b *Bench) Count(ctx context.Context, k contender.Kind, n int) (x Exact, er
 		return x, err
 	}
 	defer func() { err = errors.Join(err, service.stop()) }()
-	// One batch is answered first: what is made once was made.
-	if err := errors.Join(c.Publish(ctx, 0, b.Load.Batch), awaitAnswers(ctx, c, b.Load.Batch), service.mark()); err != nil {
+	warm := b.warmup()
+	if err := errors.Join(c.Publish(ctx, 0, warm), awaitAnswers(ctx, c, warm), service.mark()); err != nil {
 		return x, err
 	}
 	// The service is stopped while the rest is published, so that it finds full
 	// batches, and no command of the publisher is counted as its own.
-	if err := errors.Join(service.pause(), c.Publish(ctx, b.Load.Batch, n)); err != nil {
+	if err := errors.Join(service.pause(), c.Publish(ctx, warm, n)); err != nil {
 		return x, err
 	}
 	stop, err := b.Server.Monitor("xlen", "llen")
 	if err != nil {
 		return x, err
 	}
-	if err := errors.Join(service.resume(), awaitAnswers(ctx, c, b.Load.Batch+n)); err != nil {
+	if err := errors.Join(service.resume(), awaitAnswers(ctx, c, warm+n)); err != nil {
 		return x, err
 	}
 	x.Prefetches = n

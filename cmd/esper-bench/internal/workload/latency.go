@@ -93,7 +93,7 @@ func (b *Bench) AtRate(ctx context.Context, k contender.Kind, perSecond float64,
 
 // asking runs ask beside a service and a follower in this process.
 func (b *Bench) asking(ctx context.Context, k contender.Kind, seen func(int), ask func(contender.Contender) error) (err error) {
-	if err := b.Server.Flush(ctx); err != nil {
+	if err := b.prepare(ctx, k); err != nil {
 		return err
 	}
 	made, err := k.New(ctx, b.options("bench-asker"))

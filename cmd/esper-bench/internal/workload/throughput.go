@@ -7,6 +7,7 @@ import (
 
 	"github.com/esper-lite/esper/cmd/esper-bench/internal/contender"
 	"github.com/esper-lite/esper/cmd/esper-bench/internal/process"
+	"github.com/esper-lite/esper/cmd/esper-bench/internal/redisserver"
 )
 
 // Streaming publishes n requests while they are served.
@@ -20,7 +21,7 @@ func (b *Bench) Backlog(ctx context.Context, k contender.Kind, n int) (Throughpu
 }
 
 func (b *Bench) throughput(ctx context.Context, k contender.Kind, n int, streaming bool) (t Throughput, err error) {
-	if err := b.Server.Flush(ctx); err != nil {
+	if err := errors.Join(b.prepare(ctx, k), b.fillNonces(ctx)); err != nil {
 		return t, err
 	}
 	c, err := k.New(ctx, b.options("bench-asker"))
@@ -28,70 +29,71 @@ func (b *Bench) throughput(ctx context.Context, k contender.Kind, n int, streami
 		return t, err
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
-	if err := b.fillNonces(ctx); err != nil {
-		return t, err
-	}
-	before := b.Load.Backlog
-	if !streaming {
-		before += n
-	}
-	// What is published first is answered first, so a backlog beyond n waits
-	// behind it.
-	if err := c.Publish(ctx, 0, before); err != nil {
-		return t, err
-	}
 	followers, err := b.startAll(ctx, k, process.Follow, b.Load.Followers, false)
 	if err != nil {
 		return t, err
 	}
 	defer func() { err = errors.Join(err, followers.stop()) }()
-	m := measurement{bench: b, kind: k, contender: c, followers: followers}
-	if streaming {
-		return m.take(ctx, n, func() error { return c.Publish(ctx, before, n) })
-	}
-	return m.take(ctx, n, func() error { return nil })
-}
-
-// measurement is what is running while it is measured.
-type measurement struct {
-	bench     *Bench
-	kind      contender.Kind
-	contender contender.Contender
-	followers group
-}
-
-// take measures from the moment at which the service could begin until n answers
-// were published; meanwhile publish is called.
-func (m *measurement) take(ctx context.Context, n int, publish func() error) (t Throughput, err error) {
-	redisBefore, err := m.bench.Server.CPU(ctx)
-	if err != nil {
-		return t, err
-	}
-	if err := m.followers.mark(); err != nil {
-		return t, err
-	}
-	service, err := m.bench.startAll(ctx, m.kind, process.Serve, m.bench.Load.Replicas, false)
+	service, err := b.startAll(ctx, k, process.Serve, b.Load.Replicas, false)
 	if err != nil {
 		return t, err
 	}
 	defer func() { err = errors.Join(err, service.stop()) }()
-	if err := service.mark(); err != nil {
+	warm := b.warmup()
+	if err := errors.Join(c.Publish(ctx, 0, warm), awaitAnswers(ctx, c, warm)); err != nil {
+		return t, err
+	}
+	m := measurement{server: b.Server, contender: c, service: service, followers: followers}
+	before, during := b.Load.Backlog, n
+	if !streaming {
+		before, during = before+n, 0
+	}
+	return m.take(ctx, warm, n, before, during)
+}
+
+// warmup is how many requests are answered before anything is measured: what is
+// made once was made, and every artifact was asked for and its hash is known.
+func (b *Bench) warmup() int { return max(4*b.Load.Batch, b.Load.Catalogue) }
+
+// measurement is what runs while it is measured.
+type measurement struct {
+	server             *redisserver.Server
+	contender          contender.Contender
+	service, followers group
+}
+
+// take measures until n answers were published, to requests numbered from first.
+// Of the requests, before are published while the service stands still, and
+// during while it is measured. What is published first is answered first, so a
+// backlog beyond n waits behind what is measured.
+func (m *measurement) take(ctx context.Context, first, n, before, during int) (t Throughput, err error) {
+	if err := errors.Join(m.service.mark(), m.followers.mark()); err != nil {
+		return t, err
+	}
+	if before > 0 {
+		if err := errors.Join(m.service.pause(), m.contender.Publish(ctx, first, before)); err != nil {
+			return t, errors.Join(err, m.service.resume())
+		}
+	}
+	redisBefore, err := m.server.CPU(ctx)
+	if err := errors.Join(err, m.server.ForgetCommands(ctx), m.service.resume()); err != nil {
 		return t, err
 	}
 	own, start := process.Measure(), time.Now()
 	published := make(chan error, 1)
-	go func() { published <- publish() }()
-	waitErr := awaitAnswers(ctx, m.contender, n)
+	go func() { published <- m.contender.Publish(ctx, first+before, during) }()
+	waitErr := awaitAnswers(ctx, m.contender, first+n)
 	t.Prefetches, t.Elapsed = n, time.Since(start)
 	t.Publisher = process.Measure().Since(own).CPU
 	if err := errors.Join(waitErr, <-published); err != nil {
 		return t, err
 	}
-	var errs [3]error
+	var errs [4]error
 	var redisAfter time.Duration
-	t.Service, errs[0] = service.report()
+	t.Service, errs[0] = m.service.report()
 	t.Followers, errs[1] = m.followers.report()
-	redisAfter, errs[2] = m.bench.Server.CPU(ctx)
+	redisAfter, errs[2] = m.server.CPU(ctx)
 	t.Redis = redisAfter - redisBefore
+	t.Commands, errs[3] = m.server.Commands(ctx)
 	return t, errors.Join(errs[:]...)
 }

@@ -27,6 +27,8 @@ type Load struct {
 type Bench struct {
 	Server *redisserver.Server
 	Load   Load
+	// Dir is a folder of the bench's own, for libraries and what is built.
+	Dir string
 	// Profiles are written by the first process that serves.
 	Profiles process.Profiles
 	// MaxProcs is GOMAXPROCS of what serves; zero leaves it.
@@ -41,6 +43,8 @@ type Throughput struct {
 	Followers  process.Usage
 	Publisher  time.Duration // CPU
 	Redis      time.Duration // CPU
+	// Commands ran in the server, in scripts or not.
+	Commands map[string]redisserver.Command
 }
 
 // PerSecond returns prefetches per second.
@@ -58,7 +62,7 @@ func (t Throughput) CPU() time.Duration {
 func (b *Bench) options(consumer string) contender.Options {
 	return contender.Options{
 		Addr: b.Server.Addr(), Consumer: consumer,
-		Batch: b.Load.Batch, Payload: b.Load.Payload, Catalogue: b.Load.Catalogue,
+		Batch: b.Load.Batch, Payload: b.Load.Payload, Catalogue: b.Load.Catalogue, Dir: b.libraryDir(),
 	}
 }
 

@@ -1,0 +1,45 @@
+package redisserver_test
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/esper-lite/esper/cmd/esper-bench/internal/redisserver"
+)
+
+func TestMonitorTellsScriptsFromClients(t *testing.T) {
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		t.Skip("no redis-server on this machine")
+	}
+	ctx := t.Context()
+	s, err := redisserver.Start(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Stop()
+	stop, err := s.Monitor("get")
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := strings.Repeat("x", 3<<20) // longer than any buffer of ours
+	for range 3 {
+		s.Admin().Set(ctx, "k", long, 0)
+		s.Admin().Eval(ctx, "redis.call('SET', KEYS[1], 'v') return redis.call('INCR', KEYS[2])", []string{"k", "n"})
+		s.Admin().Get(ctx, "k")
+	}
+	calls, err := stop()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if calls.Sent["set"] != 3 || calls.Sent["eval"] != 3 || calls.Sent["get"] != 0 {
+		t.Errorf("sent: %v", calls.Sent)
+	}
+	if calls.Script["set"] != 3 || calls.Script["incr"] != 3 || len(calls.Script) != 2 {
+		t.Errorf("in script: %v", calls.Script)
+	}
+	commands, err := s.Commands(ctx)
+	if err != nil || commands["set"].Calls != 6 {
+		t.Errorf("commandstats: %v %v", commands, err)
+	}
+}
