@@ -26,6 +26,12 @@ const (
 	summaryShutdown     = "shutdown" // of the last packet
 )
 
+// Health says how the supervisor is at this moment, as the next packet will.
+func (r *Reporter) Health() (status leylinepb.HealthStatus, summary string) {
+	h := r.judge(r.cfg.Supervisor.Snapshot(), time.Now())
+	return h.status, h.summary
+}
+
 // judge says how the supervisor is.
 func (r *Reporter) judge(snap Snapshot, now time.Time) health {
 	halted, conservative := r.emergency.holds()
@@ -34,7 +40,7 @@ func (r *Reporter) judge(snap Snapshot, now time.Time) health {
 		recent = snap.LastFailure.At.Add(r.cfg.RecentError)
 	}
 	up := snap.Running + snap.Starting
-	if r.supervised {
+	if r.supervised.Load() {
 		up-- // the reporter itself proves nothing
 	}
 	var h health

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/esper-lite/esper/leyline"
@@ -146,9 +147,10 @@ type Reporter struct {
 	urgent    chan struct{} // a token: look now
 	own       *outbox
 	forwarded *outbox
+	// supervised is whether Run is a worker of cfg.Supervisor or below it.
+	supervised atomic.Bool
 
 	// Only the goroutine of Run uses what follows.
-	supervised bool      // by cfg.Supervisor or below it
 	due        time.Time // the next regular packet
 	calm       time.Time // until when there is no packet that is not due
 	lastStatus leylinepb.HealthStatus
@@ -248,7 +250,7 @@ func (r *Reporter) flushTime(ctx context.Context) time.Duration {
 
 // reportUntil makes packets until ctx ends.
 func (r *Reporter) reportUntil(ctx context.Context, wake <-chan struct{}) {
-	r.supervised = r.cfg.Supervisor.supervises(ctx)
+	r.supervised.Store(r.cfg.Supervisor.supervises(ctx))
 	r.due = time.Now()
 	timer := time.NewTimer(0)
 	defer timer.Stop()

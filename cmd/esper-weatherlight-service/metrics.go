@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -22,8 +23,8 @@ import (
 type healthFunc func() (status pb.HealthStatus, summary string)
 
 // metricsServer serves the figures of telemetry to Prometheus, at /metrics, and
-// the health of the service at /healthz. It is a worker: Run serves until its
-// context ends, and may be called again.
+// the health of the service at /healthz. Run serves until its context ends, and
+// may be called again.
 //
 // Nobody has to prove who they are: what is shown is figures and names, no
 // message and no secret. Keep the address on a network of one's own all the same.
@@ -141,6 +142,32 @@ func (m *metricsServer) RunReady(ctx context.Context, ready func()) error {
 		return nil
 	}
 	return fmt.Errorf("metrics: %w", err)
+}
+
+// serveAgain is how long the server waits after it failed.
+const serveAgain = 5 * time.Second
+
+// beside serves until stop is called, also after ctx has ended: how a service
+// stops can be seen. It is no worker of the supervisor's, since it would be one
+// that is up when none that does the work is.
+func (m *metricsServer) beside(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for {
+			err := m.Run(ctx)
+			if err == nil {
+				return
+			}
+			m.log.ErrorContext(ctx, "metrics are not served, will try again", "error", err)
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(serveAgain):
+			}
+		}
+	})
+	return func() { cancel(); serving.Wait() }
 }
 
 // listen returns the listener of newMetricsServer, and a new one after that.

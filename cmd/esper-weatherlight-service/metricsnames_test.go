@@ -89,7 +89,7 @@ func runningService(t *testing.T) *service {
 func sourcesOf(svc *service) []leylineprom.Source {
 	svc.bus.Refusals().Count("oona.normal", pb.BusMessageType_BUS_MESSAGE_TYPE_UNSPECIFIED, leyline.Unsigned)
 	svc.bus.Refusals().Count("oona.normal", pb.BusMessageType_BUS_MESSAGE_TYPE_TELEMETRY, leyline.Malformed)
-	return []leylineprom.Source{svc.reporter, figures{svc}, &timedBus{Client: svc.bus}}
+	return []leylineprom.Source{svc.reporter, figures{svc}}
 }
 
 // TestFamiliesAreComplete: whatever the service reports is known to the table of

@@ -39,6 +39,7 @@ type service struct {
 	seeds      *kasmina.Manager
 	policies   *tamiyo.Consumer
 	sources    []weatherlight.Source // of figures
+	metrics    *metricsServer        // nil where nobody may ask
 }
 
 // newService connects and composes; nothing is consumed before run.
@@ -94,8 +95,9 @@ func (svc *service) compose(ctx context.Context, s settings, id identity) error 
 	if err != nil {
 		return err
 	}
-	prefetch := svc.prefetchWorker(s)
-	svc.sources = []weatherlight.Source{svc.bus, prefetch, svc.library, svc.kernels, svc.kernels.Cache(), svc.seeds, svc.policies}
+	timed := &timedBus{Client: svc.bus}
+	prefetch := svc.prefetchWorker(s, timed)
+	svc.sources = []weatherlight.Source{svc.bus, prefetch, timed, svc.library, svc.kernels, svc.kernels.Cache(), svc.seeds, svc.policies}
 	// Telemetry comes first and ends last: it reports how the others ended.
 	last := []string{workerTelemetry}
 	for _, spec := range []weatherlight.Spec{
@@ -109,12 +111,15 @@ func (svc *service) compose(ctx context.Context, s settings, id identity) error 
 			return fmt.Errorf("worker %s: %w", spec.Name, err)
 		}
 	}
-	return nil
+	if s.MetricsAddr != "" {
+		svc.metrics, err = newMetricsServer(s.MetricsAddr, svc.reporter.Health, svc.log, svc.reporter, figures{svc})
+	}
+	return err
 }
 
 // prefetchWorker serves kernel requests.
-func (svc *service) prefetchWorker(s settings) *urza.PrefetchWorker {
-	return urza.NewPrefetchWorker(svc.library, svc.bus, urza.PrefetchConfig{
+func (svc *service) prefetchWorker(s settings, bus urza.Bus) *urza.PrefetchWorker {
+	return urza.NewPrefetchWorker(svc.library, bus, urza.PrefetchConfig{
 		Group:          consumerGroup,
 		MaxAttempts:    s.MaxAttempts,
 		HandlerTimeout: s.HandlerTimeout,
@@ -131,12 +136,18 @@ func (svc *service) run(ctx context.Context) error {
 	logged.Go(func() { weatherlight.LogEvents(events, svc.log) })
 	defer logged.Wait()
 	defer unsubscribe()
+	if svc.metrics != nil {
+		defer svc.metrics.beside(ctx)()
+	}
 	return svc.supervisor.Run(ctx)
 }
 
 // close lets go of what newService opened.
 func (svc *service) close() error {
 	var errs []error
+	if svc.metrics != nil {
+		errs = append(errs, svc.metrics.Close())
+	}
 	if svc.library != nil {
 		errs = append(errs, svc.library.Close())
 	}

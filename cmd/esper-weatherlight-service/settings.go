@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"maps"
+	"net"
 	"reflect"
 	"slices"
 	"strings"
@@ -55,6 +56,7 @@ type settings struct {
 	ArchitectureVersion string `env:"TAMIYO_ARCHITECTURE_VERSION" meaning:"version that a policy update must be for; empty means any"`
 
 	TelemetryInterval time.Duration `env:"WEATHERLIGHT_TELEMETRY_INTERVAL" envDefault:"10s" meaning:"time between telemetry packets"`
+	MetricsAddr       string        `env:"WEATHERLIGHT_METRICS_ADDR" meaning:"where /metrics and /healthz are served over HTTP, as host:port or :port; empty means nowhere"`
 	EmergencyHold     time.Duration `env:"WEATHERLIGHT_EMERGENCY_HOLD" envDefault:"5m" meaning:"how long health shows an emergency signal after the last one"`
 	BootTimeout       time.Duration `env:"WEATHERLIGHT_BOOT_TIMEOUT" envDefault:"30s" meaning:"how long to wait for Redis and for all workers at start"`
 	ShutdownTimeout   time.Duration `env:"WEATHERLIGHT_SHUTDOWN_TIMEOUT" envDefault:"10s" meaning:"how long an orderly stop may take"`
@@ -146,6 +148,15 @@ func (s settings) validate() error {
 	} {
 		if !f.ok {
 			return usageErrorf("%s must be %s", f.name, f.wants)
+		}
+	}
+	if s.MetricsAddr != "" {
+		_, port, err := net.SplitHostPort(s.MetricsAddr)
+		if err == nil {
+			_, err = net.LookupPort("tcp", port)
+		}
+		if err != nil {
+			return usageErrorf("WEATHERLIGHT_METRICS_ADDR: %w", err)
 		}
 	}
 	return nil

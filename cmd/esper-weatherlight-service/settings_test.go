@@ -37,6 +37,8 @@ func TestWrongSettings(t *testing.T) {
 		{"address that does not parse", with(secret, "REDIS_URL", "redis://:hunter2@local host:x"), nil, "REDIS_URL"},
 		{"streams", with(secret, "OONA_POLICY_STREAM", "oona.normal"), nil, "OONA_"},
 		{"catalogue", with(secret, "URZA_DATABASE_URL", "postgres://x/y"), nil, "URZA_DATABASE_URL"},
+		{"metrics address", with(secret, "WEATHERLIGHT_METRICS_ADDR", "9090"), nil, "WEATHERLIGHT_METRICS_ADDR"},
+		{"metrics port", with(secret, "WEATHERLIGHT_METRICS_ADDR", ":everything"), nil, "WEATHERLIGHT_METRICS_ADDR"},
 		{"flag", secret, []string{"--verbose"}, "--verbose"},
 		{"command", secret, []string{"prefech"}, "prefetch"},
 		{"argument", secret, []string{"prefetch"}, "prefetch"},
