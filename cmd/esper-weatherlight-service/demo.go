@@ -96,7 +96,7 @@ func (d *demo) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if d.svc, err = newServiceOn(ctx, bus, s, id, quiet); err != nil {
+	if d.svc, err = newServiceOn(ctx, bus, s, keys, id, quiet); err != nil {
 		return err
 	}
 	_, err = d.svc.supervisor.Add(weatherlight.Spec{

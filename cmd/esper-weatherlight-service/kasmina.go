@@ -1,18 +1,18 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"errors"
-	"sync"
 
 	"github.com/esper-lite/esper/kasmina"
+	"github.com/esper-lite/esper/leyline"
 	pb "github.com/esper-lite/esper/leyline/leylinepb"
 	"github.com/esper-lite/esper/urza"
 )
 
-// newSeeds makes the coordinator that gets kernels, and the manager of the seeds
-// that commands create.
-func (svc *service) newSeeds() (err error) {
+// newSeeds makes the coordinator that gets kernels, the manager of the seeds that
+// commands create, and what carries commands out, if the settings want it to.
+func (svc *service) newSeeds(s settings, keys *leyline.Keyring, id identity) (err error) {
 	svc.kernels, err = kasmina.NewCoordinator(kasmina.CoordinatorConfig{Bus: svc.bus, Logger: svc.log})
 	if err != nil {
 		return err
@@ -23,7 +23,32 @@ func (svc *service) newSeeds() (err error) {
 		Report:     svc.reporter.Forward,
 		Logger:     svc.log,
 	})
+	if err != nil || !s.Commands {
+		return err
+	}
+	svc.commands, err = svc.newCommands(s, keys, id)
 	return err
+}
+
+// claimScope is where replicas claim commands.
+const claimScope = "kasmina"
+
+// newCommands follows commands for the seeds of this service. Their window is the
+// contract's, whatever that of kernel requests is.
+func (svc *service) newCommands(s settings, keys *leyline.Keyring, id identity) (*kasmina.Commands, error) {
+	guard, err := leyline.NewGuard(leyline.GuardConfig{ClockSkew: cmp.Or(s.ClockSkew, -1)}) // the guard's zero means its default
+	if err != nil {
+		return nil, err
+	}
+	return kasmina.NewCommands(kasmina.CommandsConfig{
+		Bus:      svc.bus,
+		Manager:  svc.seeds,
+		Keys:     keys,
+		Claims:   svc.bus.ReplayStore(claimScope),
+		Instance: id.instance(),
+		Guard:    guard,
+		Logger:   svc.log,
+	})
 }
 
 // blueprints lets the first gate check what the library knows of a blueprint.
@@ -36,38 +61,4 @@ func (b blueprints) Blueprint(ctx context.Context, id string) (*pb.BlueprintDesc
 		return nil, err
 	}
 	return record.Descriptor, nil
-}
-
-// kasminaWorker gets kernels and tells what happens to the seeds.
-type kasminaWorker struct {
-	kernels *kasmina.Coordinator
-	seeds   *kasmina.Manager
-}
-
-// Run works until ctx ends.
-func (w *kasminaWorker) Run(ctx context.Context) error { return w.RunReady(ctx, func() {}) }
-
-// RunReady is Run that calls ready when answers from now on will be seen.
-func (w *kasminaWorker) RunReady(ctx context.Context, ready func()) error {
-	return together(ctx,
-		func(ctx context.Context) error { return w.kernels.RunReady(ctx, ready) },
-		w.seeds.Run,
-	)
-}
-
-// together runs parts of one worker until all have returned. One alone is half a
-// worker, so the first that returns ends the others.
-func together(ctx context.Context, parts ...func(context.Context) error) error {
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	errs := make([]error, len(parts))
-	var running sync.WaitGroup
-	for i, part := range parts {
-		running.Go(func() {
-			defer stop()
-			errs[i] = part(ctx)
-		})
-	}
-	running.Wait()
-	return errors.Join(errs...)
 }

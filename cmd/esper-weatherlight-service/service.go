@@ -22,6 +22,8 @@ const (
 	workerPolicy    = "tamiyo_policy"
 	workerTelemetry = "telemetry"
 	workerHousekeep = "housekeeping"
+	workerSeeds     = "kasmina_seeds"    // these two only where commands
+	workerCommands  = "kasmina_commands" // are carried out
 )
 
 // consumerGroup is the group that Weatherlight reads work in (contract
@@ -37,6 +39,7 @@ type service struct {
 	reporter   *weatherlight.Reporter
 	kernels    *kasmina.Coordinator
 	seeds      *kasmina.Manager
+	commands   *kasmina.Commands // nil where commands are for others
 	policies   *tamiyo.Consumer
 	sources    []weatherlight.Source // of figures
 	metrics    *metricsServer        // nil where nobody may ask
@@ -51,12 +54,12 @@ func newService(ctx context.Context, s settings, keys *leyline.Keyring, id ident
 	if err != nil {
 		return nil, err
 	}
-	return newServiceOn(ctx, bus, s, id, log)
+	return newServiceOn(ctx, bus, s, keys, id, log)
 }
 
 // newServiceOn is newService over a bus that is connected; the service closes
 // it, also when it returns an error.
-func newServiceOn(ctx context.Context, bus *oona.Client, s settings, id identity, log *slog.Logger) (*service, error) {
+func newServiceOn(ctx context.Context, bus *oona.Client, s settings, keys *leyline.Keyring, id identity, log *slog.Logger) (*service, error) {
 	svc := &service{log: log, bus: bus}
 	cfg, err := libraryConfig(s, log)
 	if err != nil {
@@ -65,7 +68,7 @@ func newServiceOn(ctx context.Context, bus *oona.Client, s settings, id identity
 	if svc.library, err = urza.Open(ctx, cfg); err != nil {
 		return nil, errors.Join(err, svc.close())
 	}
-	if err := svc.compose(ctx, s, id); err != nil {
+	if err := svc.compose(ctx, s, keys, id); err != nil {
 		return nil, errors.Join(err, svc.close())
 	}
 	log.Info("connected", "redis", bus.Address(), "instance", id.instance(), "consumer", id.consumer(), "mode", s.Mode.String())
@@ -73,7 +76,7 @@ func newServiceOn(ctx context.Context, bus *oona.Client, s settings, id identity
 }
 
 // compose puts the workers under the supervisor.
-func (svc *service) compose(ctx context.Context, s settings, id identity) error {
+func (svc *service) compose(ctx context.Context, s settings, keys *leyline.Keyring, id identity) error {
 	supervisor, err := weatherlight.New(weatherlight.Config{
 		BootTimeout:     s.BootTimeout,
 		ShutdownTimeout: s.ShutdownTimeout,
@@ -85,7 +88,7 @@ func (svc *service) compose(ctx context.Context, s settings, id identity) error 
 	if svc.reporter, err = svc.newReporter(s, id); err != nil {
 		return err
 	}
-	if err := svc.newSeeds(); err != nil {
+	if err := svc.newSeeds(s, keys, id); err != nil {
 		return err
 	}
 	if svc.policies, err = svc.newPolicies(ctx, s); err != nil {
@@ -97,16 +100,24 @@ func (svc *service) compose(ctx context.Context, s settings, id identity) error 
 	}
 	timed := &timedBus{Client: svc.bus}
 	prefetch := svc.prefetchWorker(s, timed)
-	svc.sources = []weatherlight.Source{svc.bus, prefetch, timed, svc.library, svc.kernels, svc.kernels.Cache(), svc.seeds, svc.policies}
+	svc.sources = []weatherlight.Source{svc.bus, prefetch, timed, svc.library, svc.kernels, svc.seeds, svc.policies}
 	// Telemetry comes first and ends last: it reports how the others ended.
 	last := []string{workerTelemetry}
-	for _, spec := range []weatherlight.Spec{
+	specs := []weatherlight.Spec{
 		{Name: workerTelemetry, Worker: &telemetryWorker{svc.reporter, svc.bus, svc.log}},
 		{Name: workerPrefetch, Worker: prefetch, After: last},
-		{Name: workerKernels, Worker: &kasminaWorker{svc.kernels, svc.seeds}, After: last},
+		{Name: workerKernels, Worker: svc.kernels, After: last},
 		{Name: workerPolicy, Worker: svc.policies, After: last},
 		{Name: workerHousekeep, Worker: housekeeper, After: last},
-	} {
+	}
+	if svc.commands != nil {
+		svc.sources = append(svc.sources, svc.commands)
+		specs = append(specs,
+			weatherlight.Spec{Name: workerSeeds, Worker: svc.seeds, After: []string{workerKernels}},
+			weatherlight.Spec{Name: workerCommands, Worker: svc.commands, After: []string{workerSeeds}},
+		)
+	}
+	for _, spec := range specs {
 		if _, err := supervisor.Add(spec); err != nil {
 			return fmt.Errorf("worker %s: %w", spec.Name, err)
 		}

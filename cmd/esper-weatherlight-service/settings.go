@@ -55,6 +55,8 @@ type settings struct {
 	UpdateFreshnessSec  int64  `env:"TAMIYO_UPDATE_FRESHNESS_SEC" envDefault:"0" meaning:"oldest policy update that is accepted, in seconds; 0 means any"`
 	ArchitectureVersion string `env:"TAMIYO_ARCHITECTURE_VERSION" meaning:"version that a policy update must be for; empty means any"`
 
+	Commands bool `env:"KASMINA_COMMANDS" envDefault:"false" meaning:"carry out signed commands for seeds, which this service then owns"`
+
 	TelemetryInterval time.Duration `env:"WEATHERLIGHT_TELEMETRY_INTERVAL" envDefault:"10s" meaning:"time between telemetry packets"`
 	MetricsAddr       string        `env:"WEATHERLIGHT_METRICS_ADDR" meaning:"where /metrics and /healthz are served over HTTP, as host:port or :port; empty means nowhere"`
 	EmergencyHold     time.Duration `env:"WEATHERLIGHT_EMERGENCY_HOLD" envDefault:"5m" meaning:"how long health shows an emergency signal after the last one"`

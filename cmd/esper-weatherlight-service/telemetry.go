@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -95,4 +97,21 @@ func (w *telemetryWorker) signalled(ctx context.Context, signal *pb.EmergencySig
 	w.log.WarnContext(ctx, "emergency signal", "level", signal.GetLevel().String(), "origin", signal.GetOrigin(), "reason", signal.GetReason(), "run_id", signal.GetRunId())
 	w.reporter.Emergency(signal, time.Now())
 	return nil, nil
+}
+
+// together runs parts of one worker until all have returned. One alone is half a
+// worker, so the first that returns ends the others.
+func together(ctx context.Context, parts ...func(context.Context) error) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	errs := make([]error, len(parts))
+	var running sync.WaitGroup
+	for i, part := range parts {
+		running.Go(func() {
+			defer stop()
+			errs[i] = part(ctx)
+		})
+	}
+	running.Wait()
+	return errors.Join(errs...)
 }
