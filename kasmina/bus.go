@@ -14,6 +14,7 @@ import (
 type Bus interface {
 	Publish(ctx context.Context, msgs ...proto.Message) ([]oona.Receipt, error)
 	Tail(ctx context.Context, streams ...string) (oona.Cursor, error)
+	Since(ctx context.Context, t time.Time, streams ...string) (oona.Cursor, error)
 	Follow(ctx context.Context, f oona.Following, h oona.Handler) error
 	Streams() oona.Streams
 	Now() time.Time

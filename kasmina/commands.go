@@ -85,7 +85,7 @@ func (c CommandsConfig) withDefaults() (CommandsConfig, error) {
 //     until CommandsConfig.TakeoverAfter has passed. A claim that they get then
 //     shows that the owner is gone, and the seed with it: a germination is
 //     carried out and the seed has a new owner, anything else is rejected as
-//     unknown_seed.
+//     unknown_seed. A process that begins has no seeds, whoever had them.
 //   - A replica that loses the claim on a germination of a seed that it has, has
 //     been given up by another one. It retires its seed, so that there is one
 //     owner.
@@ -103,6 +103,7 @@ type Commands struct {
 	cfg    CommandsConfig
 	counts commandCounts
 	trail  trail
+	began  time.Time // by the clock of the bus; Run's own
 
 	mu       sync.Mutex
 	ours     idRing        // ids of commands claimed here
@@ -113,8 +114,8 @@ type Commands struct {
 }
 
 // seenCommands is how many ids of commands, and of seeds of others, are
-// remembered.
-const seenCommands = 4096
+// remembered: more than can be fresh at the same time at 1000 commands a second.
+const seenCommands = 1 << 16
 
 // NewCommands returns a follower of commands, or an error that says what is wrong
 // with cfg.
@@ -133,15 +134,19 @@ func NewCommands(cfg CommandsConfig) (*Commands, error) {
 }
 
 // Run follows commands until ctx ends, and then returns nil; while the bus is
-// away it waits. The first Run starts with what is sent from now on, a further one
-// where the last one stopped.
+// away it waits. The first Run starts with the commands that are still fresh, so
+// that those sent while no replica was up are carried out; a further one where the
+// last one stopped.
 func (c *Commands) Run(ctx context.Context) error { return c.RunReady(ctx, func() {}) }
 
 // RunReady is [Commands.Run], and calls ready as soon as no command can be missed
 // any more.
 func (c *Commands) RunReady(ctx context.Context, ready func()) error {
 	streams := c.cfg.Bus.Streams()
-	cursor, err := c.trail.resume(ctx, c.cfg.Bus, c.cfg.Logger, streams.Normal, streams.Emergency)
+	cursor, err := c.trail.resume(ctx, c.cfg.Logger, func(ctx context.Context) (oona.Cursor, error) {
+		c.began = c.cfg.Bus.Now()
+		return c.cfg.Bus.Since(ctx, c.began.Add(-c.cfg.Guard.Window()), streams.Normal, streams.Emergency)
+	})
 	if err != nil {
 		return nil // ctx ended
 	}
@@ -183,7 +188,12 @@ func (c *Commands) handle(ctx context.Context, cmd *pb.AdaptationCommand, m *oon
 	}
 	c.counts.received.Add(1)
 	o := order{cmd: cmd, holder: c.cfg.Instance + " " + m.Stream + " " + m.ID.String(), arrival: m.Arrival}
-	if err := c.judge(o); err != nil {
+	switch err := c.judge(o); {
+	case leyline.ReasonOf(err) == leyline.Stale && o.arrival.Before(c.began):
+		// It came before us: its fate is for those to tell who were there.
+		c.counts.refusals.Count("commands", pb.BusMessageType_BUS_MESSAGE_TYPE_ADAPTATION_COMMAND, leyline.Stale)
+		return nil, nil
+	case err != nil:
 		c.reject(o, err)
 		return nil, nil
 	}

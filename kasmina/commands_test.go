@@ -341,6 +341,35 @@ func TestCommandsOfReplicas(t *testing.T) {
 	})
 }
 
+// Commands that were sent while no replica was up are carried out by the first
+// one, as long as they are fresh; what was carried out before is not done again,
+// nor said to be stale.
+func TestCommandsFromBefore(t *testing.T) {
+	inFleet(t, func(t *testing.T, f *fleet) {
+		a, s := f.join("a", nil), f.sender()
+		s.send(newOrder("1", "s", opGerminate))
+		synctest.Wait()
+		wantOutcomes(t, a, "1: executed")
+		a.stop()
+		time.Sleep(55 * time.Second)
+		second := newOrder("2", "t", opGerminate)
+		second.IssuedAt = timestamppb.New(time.Now().Add(-10 * time.Second))
+		s.send(second, newOrder("3", "t", opCull), newOrder("4", "s", opCull))
+		b := f.join("b", nil)
+		time.Sleep(3 * time.Second)
+		wantOutcomes(t, b, "2: executed", "3: executed", "4: unknown_seed")
+		b.stop()
+		time.Sleep(49 * time.Second)
+		c := f.join("c", nil) // 2 arrived within the window, but is stale by now
+		time.Sleep(3 * time.Second)
+		wantOutcomes(t, c)
+		if len(c.manager.Seeds()) != 0 {
+			t.Errorf("seeds: %+v", c.manager.Seeds())
+		}
+		wantFigures(t, c.commands, map[string]float64{"kasmina.commands.gaps_total": 0, "kasmina.commands.rejected_total": 0})
+	})
+}
+
 // A command for a seed that nobody has is rejected, once, by whoever is first.
 func TestUnknownSeed(t *testing.T) {
 	inFleet(t, func(t *testing.T, f *fleet) {

@@ -252,7 +252,9 @@ func (c *Coordinator) RunReady(ctx context.Context, ready func()) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	streams := c.cfg.Bus.Streams()
-	cursor, err := c.trail.resume(ctx, c.cfg.Bus, c.cfg.Logger, streams.KernelReady, streams.KernelErrors, streams.Emergency)
+	cursor, err := c.trail.resume(ctx, c.cfg.Logger, func(ctx context.Context) (oona.Cursor, error) {
+		return c.cfg.Bus.Tail(ctx, streams.KernelReady, streams.KernelErrors, streams.Emergency)
+	})
 	if err != nil {
 		return nil // ctx ended
 	}

@@ -188,12 +188,14 @@ const sweepInterval = time.Second
 // their kernel and were held at G1. It is optional: without it a seed is reset
 // when it is next germinated, and asked about when Advance is called.
 //
-// Run also tells of the seeds that a process does not keep: when it starts, that
-// seeds of an earlier process are gone, and when it ends, how many go with this
-// one.
+// Run also tells of the seeds that a process does not keep: when it is first
+// called, that seeds of an earlier process are gone, and when it ends, how many go
+// with this one.
 func (m *Manager) Run(ctx context.Context) error {
-	m.tell(event("seeds_lost", pb.TelemetryLevel_TELEMETRY_LEVEL_INFO,
-		"reason", "seeds live in memory: those of an earlier process are gone"))
+	m.greeting.Do(func() {
+		m.tell(event("seeds_lost", pb.TelemetryLevel_TELEMETRY_LEVEL_INFO,
+			"reason", "seeds live in memory: those of an earlier process are gone"))
+	})
 	ticker := time.NewTicker(sweepInterval)
 	defer ticker.Stop()
 	for {

@@ -143,17 +143,20 @@ func TestRun(t *testing.T) {
 		}
 		stop()
 		check(t, <-ended)
-		failures, lost := 0, 0
+		check(t, m.Run(ctx)) // a further one loses no seeds of an earlier process
+		failures, lost, gone := 0, 0, 0
 		for _, line := range j.lines() {
 			switch line {
 			case "gate_failure G5_RESET: optimizer still has its parameters":
 				failures++
 			case "seeds_lost: seeds live in memory: the process ends":
 				lost++
+			case "seeds_lost: seeds live in memory: those of an earlier process are gone":
+				gone++
 			}
 		}
-		if failures != 2 || lost != 1 {
-			t.Errorf("%d failures of G5 and %d farewells were told, want 2 and 1:\n%v", failures, lost, j.lines())
+		if failures != 2 || lost != 2 || gone != 1 {
+			t.Errorf("%d failures of G5, %d farewells and %d beginnings were told, want 2, 2 and 1:\n%v", failures, lost, gone, j.lines())
 		}
 	})
 }

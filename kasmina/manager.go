@@ -102,8 +102,9 @@ func (c ManagerConfig) withDefaults() (ManagerConfig, error) {
 //
 // Seeds live in memory: a process that ends takes them along.
 type Manager struct {
-	cfg    ManagerConfig
-	events *eventQueue
+	cfg      ManagerConfig
+	events   *eventQueue
+	greeting sync.Once // of the first Run
 
 	mu     sync.Mutex
 	seeds  map[string]*seed

@@ -18,10 +18,9 @@ type trail struct {
 	cursor oona.Cursor // nil before the first Run
 }
 
-// resume returns where to follow from: where the last Run stopped, or else the
-// present ends of the streams. It waits while the bus is away; the error is
-// ctx's.
-func (t *trail) resume(ctx context.Context, bus Bus, log *slog.Logger, streams ...string) (oona.Cursor, error) {
+// resume returns where to follow from: where the last Run stopped, or else what
+// start says. It waits while the bus is away; the error is ctx's.
+func (t *trail) resume(ctx context.Context, log *slog.Logger, start func(context.Context) (oona.Cursor, error)) (oona.Cursor, error) {
 	t.mu.Lock()
 	cursor := maps.Clone(t.cursor)
 	t.mu.Unlock()
@@ -30,9 +29,9 @@ func (t *trail) resume(ctx context.Context, bus Bus, log *slog.Logger, streams .
 	}
 	backoff := retry.WithJitterPercent(25, retry.WithCappedDuration(2*time.Second, retry.NewExponential(100*time.Millisecond)))
 	err := retry.Do(ctx, backoff, func(ctx context.Context) (err error) {
-		cursor, err = bus.Tail(ctx, streams...)
+		cursor, err = start(ctx)
 		if err != nil && ctx.Err() == nil {
-			log.WarnContext(ctx, "the bus does not say where its streams end, retrying", "error", err)
+			log.WarnContext(ctx, "the bus does not say how far its streams are, retrying", "error", err)
 		}
 		return retry.RetryableError(err)
 	})

@@ -14,7 +14,6 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"github.com/esper-lite/esper/kasmina"
 	"github.com/esper-lite/esper/leyline"
 	pb "github.com/esper-lite/esper/leyline/leylinepb"
 	"github.com/esper-lite/esper/oona"
@@ -46,6 +45,7 @@ type demo struct {
 	dir    string
 	redis  *redis.Client
 	client *oona.Client // the trainer's
+	keys   *leyline.Keyring
 	svc    *service
 	step   int
 }
@@ -78,6 +78,7 @@ func (d *demo) open(ctx context.Context) error {
 		"URZA_DATABASE_URL=sqlite:///" + filepath.Join(d.dir, "urza", "catalog.db"),
 		"TAMIYO_POLICY_DIR=" + filepath.Join(d.dir, "policies"),
 		"URZA_ARTIFACT_DIR=" + filepath.Join(d.dir, "urza", "artifacts"),
+		"KASMINA_COMMANDS=true",
 	})
 	if err != nil {
 		return err
@@ -87,16 +88,16 @@ func (d *demo) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	keys := files.Keyring()
+	d.keys = files.Keyring()
 	id := newIdentity()
-	if d.client, err = d.connect(ctx, s, keys, id, "trainer"); err != nil {
+	if d.client, err = d.connect(ctx, s, id, "trainer"); err != nil {
 		return err
 	}
-	bus, err := d.connect(ctx, s, keys, id, "weatherlight")
+	bus, err := d.connect(ctx, s, id, "weatherlight")
 	if err != nil {
 		return err
 	}
-	if d.svc, err = newServiceOn(ctx, bus, s, keys, id, quiet); err != nil {
+	if d.svc, err = newServiceOn(ctx, bus, s, d.keys, id, quiet); err != nil {
 		return err
 	}
 	_, err = d.svc.supervisor.Add(weatherlight.Spec{
@@ -107,8 +108,8 @@ func (d *demo) open(ctx context.Context) error {
 	return err
 }
 
-func (d *demo) connect(ctx context.Context, s settings, keys *leyline.Keyring, id identity, service string) (*oona.Client, error) {
-	cfg, err := busConfig(s, keys, id, service, newLogger(io.Discard, s.LogFormat, s.LogLevel.Level))
+func (d *demo) connect(ctx context.Context, s settings, id identity, service string) (*oona.Client, error) {
+	cfg, err := busConfig(s, d.keys, id, service, newLogger(io.Discard, s.LogFormat, s.LogLevel.Level))
 	if err != nil {
 		return nil, err
 	}
@@ -222,9 +223,22 @@ func (d *demo) refused(ctx context.Context, reason leyline.Reason, why string) e
 }
 
 func (d *demo) attached(ctx context.Context) error {
-	if _, err := d.svc.seeds.Germinate(ctx, kasmina.Germination{SeedID: "seed-1", BlueprintID: "BP-CONV3X3"}); err != nil {
+	command := &pb.AdaptationCommand{
+		Version: 1, CommandId: "command-1", CommandType: pb.CommandType_COMMAND_SEED, TargetSeedId: "seed-1", IssuedAt: timestamppb.Now(), IssuedBy: "demo",
+		Payload: &pb.AdaptationCommand_SeedOperation{SeedOperation: &pb.CommandSeedOperation{
+			Operation: pb.SeedOperation_SEED_OP_GERMINATE, BlueprintId: "BP-CONV3X3",
+		}},
+	}
+	if err := leyline.SignCommand(d.keys, command); err != nil {
 		return err
 	}
+	if _, err := d.client.Publish(ctx, command); err != nil {
+		return err
+	}
+	if err := d.until(ctx, func() bool { return d.svc.seeds.Has("seed-1") }); err != nil {
+		return err
+	}
+	d.say("command  %s, signed, to germinate seed-1", command.CommandId)
 	seed, err := d.svc.seeds.AwaitTraining(ctx, "seed-1")
 	if err != nil {
 		return err
