@@ -62,6 +62,9 @@ type Header struct {
 	Audience string
 	// TraceParent is the W3C trace context. Empty leaves the attribute out.
 	TraceParent string
+	// RequestSource is, of an answer, the source of the request. Empty leaves
+	// the attribute out.
+	RequestSource string
 	// Extra are further attributes; keys of the fields above are ignored.
 	Extra map[string]string
 }
@@ -118,6 +121,7 @@ func (c *Codec) appendHeader(dst []byte, h Header) ([]byte, error) {
 		{AttrAudience, h.Audience},
 		{AttrSource, c.cfg.Source},
 		{AttrTraceParent, h.TraceParent},
+		{AttrRequestSource, h.RequestSource},
 	} {
 		if a.value == "" {
 			continue
@@ -132,7 +136,7 @@ func (c *Codec) appendHeader(dst []byte, h Header) ([]byte, error) {
 	}
 	for _, key := range slices.Sorted(maps.Keys(h.Extra)) {
 		switch key {
-		case AttrIssuedAt, AttrMessageID, AttrAudience, AttrSource, AttrTraceParent:
+		case AttrIssuedAt, AttrMessageID, AttrAudience, AttrSource, AttrTraceParent, AttrRequestSource:
 			continue
 		}
 		if !utf8.ValidString(key) || !utf8.ValidString(h.Extra[key]) {

@@ -197,6 +197,8 @@ var fullHeader = leyline.Header{
 	MessageID:   "0199a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b",
 	Audience:    "oona.kernels.requests",
 	TraceParent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+
+	RequestSource: "trainer/host-2",
 }
 
 func TestSealOpen(t *testing.T) {
@@ -218,7 +220,7 @@ func TestSealOpen(t *testing.T) {
 	}
 	want := map[string]string{
 		"issued_at_ms": "1758801600000", "message_id": h.MessageID, "audience": "oona.kernels.requests",
-		"source": "trainer/host-1", "traceparent": h.TraceParent, "attempt": "2", "origin": "ünï", "empty": "",
+		"source": "trainer/host-1", "traceparent": h.TraceParent, "request_source": "trainer/host-2", "attempt": "2", "origin": "ünï", "empty": "",
 	}
 	if diff := cmp.Diff(want, env.Attributes()); diff != "" {
 		t.Errorf("attributes (-want +got):\n%s", diff)
@@ -226,6 +228,7 @@ func TestSealOpen(t *testing.T) {
 	got := map[string]string{
 		"issued_at_ms": strconv.FormatInt(env.IssuedAtMs(), 10), "message_id": env.MessageID(),
 		"audience": env.Audience(), "source": env.Source(), "traceparent": env.TraceParent(),
+		"request_source": env.RequestSource(),
 	}
 	for key := range want {
 		value, ok := env.Attribute(key)

@@ -27,6 +27,9 @@ const (
 	AttrAudience    = "audience"     // stream name without hash tag
 	AttrSource      = "source"       // <service>/<host>-<boot id>
 	AttrTraceParent = "traceparent"  // W3C Trace Context
+
+	// AttrRequestSource stands in an answer only: the source of the request.
+	AttrRequestSource = "request_source"
 )
 
 // Envelope is a decoded BusEnvelope. Its byte slices alias the bytes that were
@@ -38,12 +41,13 @@ type Envelope struct {
 	Type    pb.BusMessageType
 	Payload []byte // the serialized inner message
 
-	raw         []byte
-	issuedAtMs  int64
-	messageID   []byte
-	audience    []byte
-	source      []byte
-	traceParent []byte
+	raw           []byte
+	issuedAtMs    int64
+	messageID     []byte
+	audience      []byte
+	source        []byte
+	traceParent   []byte
+	requestSource []byte
 }
 
 // IssuedAtMs returns the attribute issued_at_ms; 0 where it is absent.
@@ -57,6 +61,12 @@ func (e Envelope) Audience() string { return string(e.audience) }
 
 // Source returns the attribute source.
 func (e Envelope) Source() string { return string(e.source) }
+
+// SourceIs reports whether source is the attribute source, without a copy of it.
+func (e *Envelope) SourceIs(source string) bool { return string(e.source) == source }
+
+// RequestSource returns the attribute request_source.
+func (e Envelope) RequestSource() string { return string(e.requestSource) }
 
 // TraceParent returns the attribute traceparent.
 func (e Envelope) TraceParent() string { return string(e.traceParent) }
@@ -240,6 +250,8 @@ func (e *Envelope) note(key, value []byte) error {
 		e.source = value
 	case AttrTraceParent:
 		e.traceParent = value
+	case AttrRequestSource:
+		e.requestSource = value
 	}
 	return nil
 }

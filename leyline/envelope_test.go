@@ -170,6 +170,7 @@ func compareEnvelope(t *testing.T, raw []byte) {
 	for key, method := range map[string]func() string{
 		leyline.AttrMessageID: env.MessageID, leyline.AttrAudience: env.Audience,
 		leyline.AttrSource: env.Source, leyline.AttrTraceParent: env.TraceParent,
+		leyline.AttrRequestSource: env.RequestSource,
 	} {
 		value, ok := env.Attribute(key)
 		if want, wantOK := whole.GetAttributes()[key]; value != want || ok != wantOK || method() != want {

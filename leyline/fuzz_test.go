@@ -189,7 +189,7 @@ func FuzzAttributes(f *testing.F) {
 			t.Errorf("attributes %v of header %+v", env.Attributes(), h)
 		}
 		switch key {
-		case leyline.AttrIssuedAt, leyline.AttrMessageID, leyline.AttrAudience, leyline.AttrSource, leyline.AttrTraceParent:
+		case leyline.AttrIssuedAt, leyline.AttrMessageID, leyline.AttrAudience, leyline.AttrSource, leyline.AttrTraceParent, leyline.AttrRequestSource:
 		default:
 			if got, ok := env.Attribute(key); !ok || got != value {
 				t.Errorf("Attribute(%q) = %q, %v, want %q", key, got, ok, value)

@@ -2,6 +2,7 @@ package oona
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"github.com/esper-lite/esper/leyline"
@@ -64,13 +65,14 @@ func (c *consumer) settle(ctx context.Context, o *outcome, code byte, repeated b
 	s := &c.client.stats
 	switch {
 	case code == codeFailed:
-		c.log.WarnContext(ctx, "could not write an answer or a dead letter, will try again", "entry_id", o.d.text)
+		c.log.LogAttrs(ctx, slog.LevelWarn, "could not write an answer or a dead letter, will try again", o.d.logged()...)
 		decided := *o
 		o.d.decided = &decided
 		c.postpone(o.d, c.sub.RetryBase)
 		return false
 	case o.verb == keep && code == codeApplied:
-		c.log.InfoContext(ctx, "handler failed, will retry", "entry_id", o.d.text, "attempt", o.d.failed.attempts, "in", o.retryIn, "error", o.d.failed.err)
+		c.log.LogAttrs(ctx, slog.LevelInfo, "handler failed, will retry", o.d.logged(
+			slog.Int("attempt", o.d.failed.attempts), slog.Duration("in", o.retryIn), slog.String("error", o.d.failed.err))...)
 		c.postpone(o.d, o.retryIn)
 		return false
 	case code == codeNotOurs && !repeated:
@@ -83,17 +85,23 @@ func (c *consumer) settle(ctx context.Context, o *outcome, code byte, repeated b
 		s.duplicateTotal.Add(1)
 	case o.verb == finish:
 		s.finished(len(o.answers), now.Sub(o.d.Arrival))
+		if c.log.Enabled(ctx, slog.LevelDebug) {
+			c.log.LogAttrs(ctx, slog.LevelDebug, "handled", o.d.logged(slog.Int("answers", len(o.answers)))...)
+		}
 	case o.verb == acknowledge && o.reason != "":
 		c.refused(ctx, o, o.reason)
 	case o.verb == bury:
 		s.deadLetterTotal.Add(1)
 		s.refusals.Count(c.sub.Stream, o.d.Envelope.Type, o.reason)
-		c.log.WarnContext(ctx, "dead-lettered", "entry_id", o.d.text, "reason", string(o.reason), "attempts", o.d.failed.attempts, "error", o.d.failed.err)
+		c.log.LogAttrs(ctx, slog.LevelWarn, "dead-lettered", o.d.logged(
+			slog.String("reason", string(o.reason)), slog.Int("attempts", o.d.failed.attempts), slog.String("error", o.d.failed.err))...)
 	}
 	return true
 }
 
 func (c *consumer) refused(ctx context.Context, o *outcome, reason leyline.Reason) {
 	c.client.stats.refusals.Count(c.sub.Stream, o.d.Envelope.Type, reason)
-	c.log.DebugContext(ctx, "refused", "entry_id", o.d.text, "reason", string(reason))
+	if level := refusalLevel(reason); c.log.Enabled(ctx, level) {
+		c.log.LogAttrs(ctx, level, "refused", o.d.logged(slog.String("reason", string(reason)))...)
+	}
 }

@@ -224,7 +224,7 @@ func (c *Client) revive(ctx context.Context, l *Letter) (Receipt, error) {
 	}
 	sealer := c.sealer(1)
 	sealed, err := sealer.seal(stream, &Outgoing{Message: body, Header: leyline.Header{
-		IssuedAt: now, MessageID: env.MessageID(), TraceParent: env.TraceParent(), Extra: env.Attributes(),
+		IssuedAt: now, MessageID: env.MessageID(), TraceParent: env.TraceParent(), RequestSource: env.RequestSource(), Extra: env.Attributes(),
 	}})
 	if err != nil {
 		return Receipt{}, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"time"
@@ -264,8 +265,13 @@ func (r *follower) claim(ctx context.Context, m *Message) error {
 
 func (r *follower) refuse(ctx context.Context, m *Message, err error) {
 	reason := reasonOf(err)
+	line := "refused"
 	if reason.Authentic() {
-		r.client.log.WarnContext(ctx, "passed over", "stream", m.Stream, "entry_id", m.ID.String(), "reason", string(reason), "error", err)
+		line = "passed over"
+	}
+	if level := refusalLevel(reason); r.client.log.Enabled(ctx, level) {
+		r.client.log.LogAttrs(ctx, level, line, m.logged(
+			slog.String("stream", m.Stream), slog.String("reason", string(reason)), slog.Any("error", err))...)
 	}
 	r.client.stats.refusals.Count(m.Stream, m.Envelope.Type, reason)
 }

@@ -117,6 +117,7 @@ type sealer struct {
 	client *Client
 	buf    []byte
 	block  int
+	asker  string // source of the last request that was answered
 }
 
 const (

@@ -3,6 +3,7 @@ package oona
 import (
 	"context"
 	"fmt"
+	"log/slog"
 
 	"github.com/esper-lite/esper/leyline"
 )
@@ -54,6 +55,7 @@ func (c *consumer) noteStart(ctx context.Context, d *delivery) bool {
 		c.held.release(d)
 		return false
 	}
-	c.log.WarnContext(ctx, "handling an entry alone, because it may have ended processes", "entry_id", d.text, "deliveries", d.deliveries, "start", noted.starts)
+	c.log.LogAttrs(ctx, slog.LevelWarn, "handling an entry alone, because it may have ended processes", d.logged(
+		slog.Int64("deliveries", d.deliveries), slog.Int("start", noted.starts))...)
 	return true
 }

@@ -1,7 +1,9 @@
 package oona
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 	"math/rand/v2"
 	"time"
 
@@ -58,7 +60,8 @@ func (c *consumer) outcomeOf(d *delivery, r Result, sealer *sealer) (outcome, bo
 	d.Attempts = d.failed.attempts
 	c.client.stats.handlerFailures.Add(1)
 	if panicked, ok := errors.AsType[*panicError](r.Err); ok {
-		c.log.Error("handler panicked", "entry_id", d.text, "panic", panicked.value, "stack", string(panicked.stack))
+		c.log.LogAttrs(context.Background(), slog.LevelError, "handler panicked", d.logged(
+			slog.Any("panic", panicked.value), slog.String("stack", string(panicked.stack)))...)
 	}
 	if d.failed.attempts >= c.sub.MaxAttempts {
 		return outcome{d: d, verb: bury, reason: leyline.AttemptsExhausted}, true
@@ -74,7 +77,7 @@ func (c *consumer) answer(d *delivery, msgs []proto.Message, sealer *sealer) out
 		return o
 	}
 	o.answers = make([]sealedMessage, len(msgs))
-	header := leyline.Header{TraceParent: d.Envelope.TraceParent()}
+	header := sealer.answerHeader(&d.Envelope)
 	for i, m := range msgs {
 		s, err := sealer.sealAnswer(m, header)
 		if err != nil {
@@ -84,6 +87,15 @@ func (c *consumer) answer(d *delivery, msgs []proto.Message, sealer *sealer) out
 		o.answers[i] = s
 	}
 	return o
+}
+
+// answerHeader carries on to the answer who asked and in which trace. Requests
+// that come together mostly come from one process, whose name is copied once.
+func (s *sealer) answerHeader(request *leyline.Envelope) leyline.Header {
+	if !request.SourceIs(s.asker) {
+		s.asker = request.Source()
+	}
+	return leyline.Header{TraceParent: request.TraceParent(), RequestSource: s.asker}
 }
 
 // sealAnswer seals a message for the stream of its type.

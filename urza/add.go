@@ -225,7 +225,7 @@ func (l *Library) afterPlace(saved Row, d *draft, before *Record) {
 	}
 	if before.ArtifactPath != "" && before.ArtifactPath != saved.ArtifactPath {
 		if err := l.removeArtifact(before); err != nil {
-			l.log.Warn("old artifact stays until maintenance", "artifact", before.ArtifactPath, "err", err)
+			l.log.Warn("old artifact stays until maintenance", "artifact", before.ArtifactPath, "error", err)
 		}
 	}
 }

@@ -90,7 +90,7 @@ func (l *Library) applyPending(ctx context.Context, path string) error {
 			return err
 		}
 	}
-	l.log.Info("took over a pending save", "blueprint", row.BlueprintID, "artifact", row.ArtifactPath)
+	l.log.Info("took over a pending save", "blueprint_id", row.BlueprintID, "artifact", row.ArtifactPath)
 	return nil
 }
 

@@ -48,7 +48,7 @@ func (l *Library) noteRefresh(ctx context.Context, err error) {
 	case err != nil:
 		l.count.errors.Add(1)
 		if !l.down {
-			l.log.Warn("catalogue cannot be read; serving what is known of it", "err", err)
+			l.log.Warn("catalogue cannot be read; serving what is known of it", "error", err)
 		}
 	case l.down:
 		l.log.Info("catalogue can be read again")

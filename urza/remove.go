@@ -23,7 +23,7 @@ func (l *Library) Remove(ctx context.Context, blueprintID string) error {
 		record = whole
 	}
 	if err := l.removeArtifact(record); err != nil {
-		l.log.Warn("removed artifact stays until maintenance", "artifact", row.ArtifactPath, "err", err)
+		l.log.Warn("removed artifact stays until maintenance", "artifact", row.ArtifactPath, "error", err)
 	}
 	return nil
 }

@@ -223,7 +223,7 @@ func (l *Library) failure(it *item, err error) {
 		event.Kind = KindMalformedRecord
 	default:
 		l.count.errors.Add(1)
-		l.log.Warn("artifact cannot be read", "blueprint", it.entry.BlueprintID, "err", err)
+		l.log.Warn("artifact cannot be read", "blueprint_id", it.entry.BlueprintID, "error", err)
 		return
 	}
 	l.count.integrity.Add(1)
@@ -237,8 +237,8 @@ func (l *Library) failure(it *item, err error) {
 const reportInterval = time.Minute
 
 func (l *Library) report(event IntegrityEvent) {
-	l.log.Warn("library integrity", "kind", string(event.Kind), "blueprint", event.BlueprintID,
-		"artifact", event.ArtifactPath, "err", event.Err)
+	l.log.Warn("library integrity", "kind", string(event.Kind), "blueprint_id", event.BlueprintID,
+		"artifact", event.ArtifactPath, "error", event.Err)
 	if l.cfg.OnIntegrity != nil {
 		l.cfg.OnIntegrity(event)
 	}

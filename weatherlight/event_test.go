@@ -85,13 +85,13 @@ func TestLogEvents(t *testing.T) {
 	close(events)
 	weatherlight.LogEvents(events, log)
 	want := `level=DEBUG msg="worker ready" worker=a
-level=WARN msg="worker failed" worker=a err=boom backoff=1s
-level=ERROR msg="worker parked" worker=a err=boom missed_events=3
-level=ERROR msg="worker abandoned" worker=a err="weatherlight: shutdown"
+level=WARN msg="worker failed" worker=a error=boom backoff=1s
+level=ERROR msg="worker parked" worker=a error=boom missed_events=3
+level=ERROR msg="worker abandoned" worker=a error="weatherlight: shutdown"
 level=INFO msg="worker returned" worker=a
 level=INFO msg="supervisor booted"
 level=INFO msg="supervisor shutting down" worker=inner
-level=ERROR msg="supervisor shutdown" err="weatherlight: not stopped: a (for 1s)" "stack of a"=main.f
+level=ERROR msg="supervisor shutdown" error="weatherlight: not stopped: a (for 1s)" "stack of a"=main.f
 `
 	if diff := cmp.Diff(want, logged.String()); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
@@ -116,7 +116,7 @@ func TestLogEventsShowsTheStackOfAPanic(t *testing.T) {
 		unsubscribe()
 		var logged bytes.Buffer
 		weatherlight.LogEvents(events, slog.New(slog.NewTextHandler(&logged, nil)))
-		if out := logged.String(); !strings.Contains(out, `err="panic: bad"`) || !strings.Contains(out, "weatherlighttest/worker.go:") {
+		if out := logged.String(); !strings.Contains(out, `error="panic: bad"`) || !strings.Contains(out, "weatherlighttest/worker.go:") {
 			t.Errorf("logged:\n%s", out)
 		}
 	})

@@ -186,7 +186,7 @@ func ExampleLogEvents() {
 	logged.Wait()
 	// Unordered output:
 	// level=INFO msg="supervisor booted"
-	// level=WARN msg="worker failed" worker=worker err="connection lost" backoff=1ms
+	// level=WARN msg="worker failed" worker=worker error="connection lost" backoff=1ms
 	// level=INFO msg="supervisor shutting down"
 	// level=INFO msg="supervisor shutdown"
 }

@@ -62,7 +62,7 @@ func (e Event) attrs() []slog.Attr {
 		attrs = append(attrs, slog.String("worker", e.Worker))
 	}
 	if e.Err != nil {
-		attrs = append(attrs, slog.Any("err", e.Err))
+		attrs = append(attrs, slog.Any("error", e.Err))
 		attrs = appendStacks(attrs, e.Err)
 	}
 	if e.Backoff > 0 {

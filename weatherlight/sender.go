@@ -61,14 +61,14 @@ func (s *sender) send(ctx context.Context, l letter) {
 		s.box.failed.Add(1)
 		s.box.dropped.Add(1)
 		s.box.sent()
-		s.log.LogAttrs(ctx, slog.LevelError, "telemetry packet dropped", slog.Any("err", err))
+		s.log.LogAttrs(ctx, slog.LevelError, "telemetry packet dropped", slog.Any("error", err))
 	default:
 		s.box.failed.Add(1)
 		s.box.putBack(l)
 		if s.delays == nil {
 			s.delays = retry.WithJitterPercent(defaultBackoffJitter,
 				retry.WithCappedDuration(publishBackoffMax, retry.NewExponential(publishBackoffInitial)))
-			s.log.LogAttrs(ctx, slog.LevelWarn, "telemetry cannot be published and waits", slog.Any("err", err))
+			s.log.LogAttrs(ctx, slog.LevelWarn, "telemetry cannot be published and waits", slog.Any("error", err))
 		}
 		s.pause(ctx)
 	}
