@@ -12,7 +12,7 @@ import (
 
 // newSeeds makes the coordinator that gets kernels, the manager of the seeds that
 // commands create, and what carries commands out, if the settings want it to.
-func (svc *service) newSeeds(s settings, keys *leyline.Keyring, id identity) (err error) {
+func (svc *service) newSeeds(s settings, keys *leyline.Keyring) (err error) {
 	svc.kernels, err = kasmina.NewCoordinator(kasmina.CoordinatorConfig{Bus: svc.bus, Logger: svc.log})
 	if err != nil {
 		return err
@@ -20,13 +20,13 @@ func (svc *service) newSeeds(s settings, keys *leyline.Keyring, id identity) (er
 	svc.seeds, err = kasmina.NewManager(kasmina.ManagerConfig{
 		Kernels:    svc.kernels,
 		Blueprints: blueprints{svc.library},
-		Report:     svc.reporter.Forward,
+		Report:     svc.forward,
 		Logger:     svc.log,
 	})
 	if err != nil || !s.Commands {
 		return err
 	}
-	svc.commands, err = svc.newCommands(s, keys, id)
+	svc.commands, err = svc.newCommands(s, keys)
 	return err
 }
 
@@ -35,7 +35,7 @@ const claimScope = "kasmina"
 
 // newCommands follows commands for the seeds of this service. Their window is the
 // contract's, whatever that of kernel requests is.
-func (svc *service) newCommands(s settings, keys *leyline.Keyring, id identity) (*kasmina.Commands, error) {
+func (svc *service) newCommands(s settings, keys *leyline.Keyring) (*kasmina.Commands, error) {
 	guard, err := leyline.NewGuard(leyline.GuardConfig{ClockSkew: cmp.Or(s.ClockSkew, -1)}) // the guard's zero means its default
 	if err != nil {
 		return nil, err
@@ -45,7 +45,7 @@ func (svc *service) newCommands(s settings, keys *leyline.Keyring, id identity) 
 		Manager:  svc.seeds,
 		Keys:     keys,
 		Claims:   svc.bus.ReplayStore(claimScope),
-		Instance: id.instance(),
+		Instance: svc.instance,
 		Guard:    guard,
 		Logger:   svc.log,
 	})

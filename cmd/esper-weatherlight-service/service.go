@@ -33,6 +33,7 @@ const consumerGroup = "weatherlight"
 // service is everything that runs in one process.
 type service struct {
 	log        *slog.Logger
+	instance   string // names this process among the replicas
 	bus        *oona.Client
 	library    *urza.Library
 	supervisor *weatherlight.Supervisor
@@ -60,7 +61,7 @@ func newService(ctx context.Context, s settings, keys *leyline.Keyring, id ident
 // newServiceOn is newService over a bus that is connected; the service closes
 // it, also when it returns an error.
 func newServiceOn(ctx context.Context, bus *oona.Client, s settings, keys *leyline.Keyring, id identity, log *slog.Logger) (*service, error) {
-	svc := &service{log: log, bus: bus}
+	svc := &service{log: log, instance: id.instance(), bus: bus}
 	cfg, err := libraryConfig(s, log)
 	if err != nil {
 		return nil, errors.Join(err, svc.close())
@@ -68,15 +69,15 @@ func newServiceOn(ctx context.Context, bus *oona.Client, s settings, keys *leyli
 	if svc.library, err = urza.Open(ctx, cfg); err != nil {
 		return nil, errors.Join(err, svc.close())
 	}
-	if err := svc.compose(ctx, s, keys, id); err != nil {
+	if err := svc.compose(ctx, s, keys); err != nil {
 		return nil, errors.Join(err, svc.close())
 	}
-	log.Info("connected", "redis", bus.Address(), "instance", id.instance(), "consumer", id.consumer(), "mode", s.Mode.String())
+	log.Info("connected", "redis", bus.Address(), "instance", svc.instance, "consumer", id.consumer(), "mode", s.Mode.String())
 	return svc, nil
 }
 
 // compose puts the workers under the supervisor.
-func (svc *service) compose(ctx context.Context, s settings, keys *leyline.Keyring, id identity) error {
+func (svc *service) compose(ctx context.Context, s settings, keys *leyline.Keyring) error {
 	supervisor, err := weatherlight.New(weatherlight.Config{
 		BootTimeout:     s.BootTimeout,
 		ShutdownTimeout: s.ShutdownTimeout,
@@ -85,10 +86,10 @@ func (svc *service) compose(ctx context.Context, s settings, keys *leyline.Keyri
 		return err
 	}
 	svc.supervisor = supervisor
-	if svc.reporter, err = svc.newReporter(s, id); err != nil {
+	if svc.reporter, err = svc.newReporter(s); err != nil {
 		return err
 	}
-	if err := svc.newSeeds(s, keys, id); err != nil {
+	if err := svc.newSeeds(s, keys); err != nil {
 		return err
 	}
 	if svc.policies, err = svc.newPolicies(ctx, s); err != nil {
@@ -104,7 +105,7 @@ func (svc *service) compose(ctx context.Context, s settings, keys *leyline.Keyri
 	// Telemetry comes first and ends last: it reports how the others ended.
 	last := []string{workerTelemetry}
 	specs := []weatherlight.Spec{
-		{Name: workerTelemetry, Worker: &telemetryWorker{svc.reporter, svc.bus, svc.log}},
+		{Name: workerTelemetry, Worker: &telemetryWorker{reporter: svc.reporter, bus: svc.bus, hold: s.EmergencyHold, log: svc.log}},
 		{Name: workerPrefetch, Worker: prefetch, After: last},
 		{Name: workerKernels, Worker: svc.kernels, After: last},
 		{Name: workerPolicy, Worker: svc.policies, After: last},

@@ -18,7 +18,7 @@ func (svc *service) newPolicies(ctx context.Context, s settings) (*tamiyo.Consum
 		MaxAge:              time.Duration(s.UpdateFreshnessSec) * time.Second,
 		ClockSkew:           s.ClockSkew,
 		MaxBytes:            s.MaxMessageBytes,
-		Forward:             svc.reporter.Forward,
+		Forward:             svc.forward,
 		Logger:              svc.log,
 	})
 }
