@@ -47,6 +47,11 @@ func TestReadStreams(t *testing.T) {
 			}
 		}
 	}
+	for _, nothing := range []string{"_\r\n", "*-1\r\n"} { // no entry came in time
+		if ids, _, err := oona.ReadStreams([]byte(nothing)); len(ids) > 0 || err != nil {
+			t.Errorf("%q: %q, %v", nothing, ids, err)
+		}
+	}
 }
 
 func FuzzParseEntryID(f *testing.F) {

@@ -20,7 +20,7 @@ func readStreams(reply []byte, visit func(id string, raw rawEntry)) error {
 	if err != nil {
 		return err
 	}
-	if kind != '*' && kind != '%' {
+	if kind != '*' && kind != '%' && kind != '_' { // null: nothing came in time
 		return fmt.Errorf("%w: %q", errReply, kind)
 	}
 	for range streams {
