@@ -5,8 +5,11 @@
 package examples_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"errors"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -26,9 +29,9 @@ var asking = map[string][]string{
 	"publish-request": {"BP001", "BP404"},
 }
 
-// serving are the examples that run until they are told to stop: built here, run
-// by the tests of infra.
-var serving = map[string]bool{"nissa": true}
+// interrupted are the examples that run until Ctrl-C, which comes when they have
+// printed their first line.
+var interrupted = map[string]bool{"worker": true}
 
 // maxLines is how long an example may be, so that it is read.
 const maxLines = 100
@@ -45,7 +48,7 @@ func TestExamples(t *testing.T) {
 	bus := startService(t, filepath.Join(bin, "esper-weatherlight-service"))
 	for _, main := range mains {
 		dir := filepath.Dir(main)
-		if own, _ := filepath.Glob(filepath.Join(dir, "*_test.go")); len(own) > 0 || serving[dir] {
+		if own, _ := filepath.Glob(filepath.Join(dir, "*_test.go")); len(own) > 0 {
 			continue
 		}
 		t.Run(dir, func(t *testing.T) {
@@ -66,7 +69,7 @@ func TestExamples(t *testing.T) {
 			if asks {
 				env = append(env, "REDIS_URL="+bus, "ESPER_LEYLINE_SECRET="+testSecret)
 			}
-			got := output(t, env, filepath.Join(bin, dir), args...)
+			got := output(t, env, interrupted[dir], filepath.Join(bin, dir), args...)
 			if !matches(promised, got) {
 				t.Errorf("not what its comment says (-want +got):\n%s", cmp.Diff(promised, got))
 			}
@@ -111,19 +114,32 @@ func matches(pattern, output string) bool {
 }
 
 // output runs a program to its end, which must be a good one, and returns what it
-// printed.
-func output(t *testing.T, env []string, program string, args ...string) string {
+// printed. One that is to be interrupted gets SIGINT after its first line.
+func output(t *testing.T, env []string, interrupt bool, program string, args ...string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Env = env
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
-		t.Fatalf("%s %v: %v\n%s%s", program, args, err, stdout.String(), stderr.String())
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	pipe, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
 	}
-	return stdout.String()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	stdout := bufio.NewReader(pipe)
+	first, err := stdout.ReadString('\n')
+	if err == nil && interrupt {
+		err = cmd.Process.Signal(os.Interrupt)
+	}
+	rest, readErr := io.ReadAll(stdout)
+	if err := errors.Join(cmd.Wait(), err, readErr); err != nil {
+		t.Fatalf("%s %v: %v\n%s%s%s", program, args, err, first, rest, stderr.String())
+	}
+	return first + string(rest)
 }
 
 // startService starts the service with a bus inside and one kernel in its
@@ -141,7 +157,7 @@ func startService(t *testing.T, program string) string {
 		"URZA_ARTIFACT_DIR=" + filepath.Join(dir, "artifacts"),
 		"TAMIYO_POLICY_DIR=" + filepath.Join(dir, "policies"),
 	}
-	output(t, env, program, "urza", "add", kernel, "--blueprint", "BP001")
+	output(t, env, false, program, "urza", "add", kernel, "--blueprint", "BP001")
 	addr := freeAddress(t)
 	service := exec.Command(program, "run", "--embedded", "--listen", addr)
 	service.Dir, service.Env = dir, env
