@@ -9,6 +9,7 @@ import (
 
 	"github.com/esper-lite/esper/cmd/esper-bench/internal/contender"
 	"github.com/esper-lite/esper/cmd/esper-bench/internal/process"
+	"github.com/esper-lite/esper/cmd/esper-bench/internal/redisserver"
 	"github.com/esper-lite/esper/cmd/esper-bench/internal/workload"
 )
 
@@ -25,6 +26,7 @@ type settings struct {
 	maxProcs  int
 	json      bool
 	binary    string
+	redis     string
 	profiles  process.Profiles
 }
 
@@ -57,6 +59,7 @@ func parseFlags(args []string) (s settings, err error) {
 	f.IntVar(&s.maxProcs, "maxprocs", 0, "GOMAXPROCS of what serves; 0 leaves it")
 	f.BoolVar(&s.json, "json", false, "print one JSON document instead of tables")
 	f.StringVar(&s.binary, "binary", "", "the service's binary; empty builds it")
+	f.StringVar(&s.redis, "redis", redisserver.Program, "command that starts Redis; may be a profiler's with the server's at its end")
 	only := f.String("only", "", "contenders, separated by commas; empty means all: "+strings.Join(kindNames(), ", "))
 	which := f.String("workloads", strings.Join(workloads, ","), "of "+strings.Join(workloads, ", "))
 	f.StringVar(&s.profiles.CPU, "cpuprofile", "", "write CPU profiles of what serves; the contender's name is put before the extension, the last round stays")

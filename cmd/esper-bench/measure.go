@@ -28,7 +28,7 @@ func measure(ctx context.Context, s settings) (_ *report.Results, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	server, err := redisserver.Start(ctx)
+	server, err := redisserver.Start(ctx, s.redis)
 	if err != nil {
 		return nil, err
 	}

@@ -23,7 +23,7 @@ func TestEveryRequestIsAnswered(t *testing.T) {
 	}
 	for _, k := range contender.Kinds {
 		t.Run(k.Name, func(t *testing.T) {
-			server, err := redisserver.Start(t.Context())
+			server, err := redisserver.Start(t.Context(), redisserver.Program)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -20,6 +20,10 @@ import (
 // envelope.
 const maxEnvelope = 4 << 20
 
+// maxWaiting is how many requests may wait. Nobody bounds what the floor has
+// waiting either; the default would refuse to publish 75,000 ahead.
+const maxWaiting = 10_000_000
+
 // ours is our bus, with everything that the service has on: signatures both
 // ways, freshness, the replay guard in Redis, exactly one answer.
 type ours struct {
@@ -40,7 +44,9 @@ func openOurs(ctx context.Context, o Options) (*ours, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, err := oona.Connect(ctx, oona.Config{URL: "redis://" + o.Addr + "/0", Codec: codec, Consumer: o.Consumer})
+	client, err := oona.Connect(ctx, oona.Config{
+		URL: "redis://" + o.Addr + "/0", Codec: codec, Consumer: o.Consumer, MaxQueueDepth: maxWaiting,
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -13,7 +13,7 @@ func TestMonitorTellsScriptsFromClients(t *testing.T) {
 		t.Skip("no redis-server on this machine")
 	}
 	ctx := t.Context()
-	s, err := redisserver.Start(ctx)
+	s, err := redisserver.Start(ctx, redisserver.Program)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -25,9 +26,12 @@ type Server struct {
 	admin *redis.Client
 }
 
-// Start starts a server and waits until it answers. args are added to its
-// command line.
-func Start(ctx context.Context, args ...string) (*Server, error) {
+// Program is what starts where nothing else is asked for.
+const Program = "redis-server"
+
+// Start starts a server and waits until it answers. command is split at spaces;
+// it may be a profiler's with the server's at its end. args are added to it.
+func Start(ctx context.Context, command string, args ...string) (*Server, error) {
 	port, err := freePort()
 	if err != nil {
 		return nil, fmt.Errorf("redisserver: %w", err)
@@ -37,22 +41,22 @@ func Start(ctx context.Context, args ...string) (*Server, error) {
 		return nil, fmt.Errorf("redisserver: %w", err)
 	}
 	s := &Server{addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), dir: dir}
-	if err := s.start(ctx, port, args); err != nil {
+	if err := s.start(ctx, port, append(strings.Fields(command), args...)); err != nil {
 		return nil, errors.Join(fmt.Errorf("redisserver: %w", err), s.Stop())
 	}
 	return s, nil
 }
 
-func (s *Server) start(ctx context.Context, port int, args []string) error {
+func (s *Server) start(ctx context.Context, port int, command []string) error {
 	log, err := os.Create(filepath.Join(s.dir, "redis.log"))
 	if err != nil {
 		return err
 	}
 	defer log.Close()
-	s.cmd = exec.Command("redis-server", append([]string{
+	s.cmd = exec.Command(command[0], append(command[1:],
 		"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", s.dir,
 		"--save", "", "--appendonly", "no",
-	}, args...)...)
+	)...)
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	if err := s.cmd.Start(); err != nil {
 		s.cmd = nil
@@ -89,6 +93,21 @@ func freePort() (int, error) {
 	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
+// ended waits for the end of the process.
+func (s *Server) ended(within time.Duration) bool {
+	done := make(chan struct{})
+	go func() {
+		_ = s.cmd.Wait() // what it ended with says no more
+		close(done)
+	}()
+	select {
+	case <-done:
+		return true
+	case <-time.After(within):
+		return false
+	}
+}
+
 // Addr returns host and port.
 func (s *Server) Addr() string { return s.addr }
 
@@ -98,14 +117,17 @@ func (s *Server) Admin() *redis.Client { return s.admin }
 // Stop ends the server and removes its files. It may be called twice.
 func (s *Server) Stop() error {
 	var errs []error
+	if s.cmd != nil {
+		// By command, since a profiler around the server would not pass a
+		// signal on. It answers by closing the connection.
+		if _ = s.admin.ShutdownNoSave(context.Background()); !s.ended(10 * time.Second) {
+			errs = append(errs, s.cmd.Process.Kill())
+		}
+		s.cmd = nil
+	}
 	if s.admin != nil {
 		errs = append(errs, s.admin.Close())
 		s.admin = nil
-	}
-	if s.cmd != nil {
-		errs = append(errs, s.cmd.Process.Kill())
-		_ = s.cmd.Wait() // killed: its status says no more
-		s.cmd = nil
 	}
 	return errors.Join(append(errs, os.RemoveAll(s.dir))...)
 }

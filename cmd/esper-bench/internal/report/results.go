@@ -32,17 +32,20 @@ type Rate struct {
 	VsFloorPlus float64 `json:"vs_floor_plus,omitempty"`
 	// CPUVsFloor compares CPU time of all processes per prefetch: floor's
 	// divided by this one's. Other load on the machine disturbs it less.
-	CPUVsFloor     float64   `json:"cpu_vs_floor,omitempty"`
-	CPUVsFloorPlus float64   `json:"cpu_vs_floor_plus,omitempty"`
-	ServiceCPU     float64   `json:"service_cpu_s_per_million"`
-	PublisherCPU   float64   `json:"publisher_cpu_s_per_million"`
-	RedisCPU       float64   `json:"redis_cpu_s_per_million"`
-	FollowerCPU    float64   `json:"follower_cpu_s_per_million,omitempty"`
-	Allocs         float64   `json:"service_allocs_per_prefetch"`
-	Bytes          float64   `json:"service_bytes_per_prefetch"`
-	GCs            float64   `json:"service_gcs_per_million"`
-	Resident       int64     `json:"service_resident_bytes"`
-	Rounds         []float64 `json:"rounds_per_s"`
+	CPUVsFloor     float64 `json:"cpu_vs_floor,omitempty"`
+	CPUVsFloorPlus float64 `json:"cpu_vs_floor_plus,omitempty"`
+	ServiceCPU     float64 `json:"service_cpu_s_per_million"`
+	PublisherCPU   float64 `json:"publisher_cpu_s_per_million"`
+	RedisCPU       float64 `json:"redis_cpu_s_per_million"`
+	FollowerCPU    float64 `json:"follower_cpu_s_per_million,omitempty"`
+	Allocs         float64 `json:"service_allocs_per_prefetch"`
+	Bytes          float64 `json:"service_bytes_per_prefetch"`
+	GCs            float64 `json:"service_gcs_per_million"`
+	Resident       int64   `json:"service_resident_bytes"`
+	// RedisTime is how long Redis was busy with each command, in µs per
+	// prefetch. The time of a script includes that of its commands.
+	RedisTime map[string]float64 `json:"redis_us_by_command"`
+	Rounds    []float64          `json:"rounds_per_s"`
 }
 
 // Delays are quantiles of how long a prefetch takes, in ms, medians over the

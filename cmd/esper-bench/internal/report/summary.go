@@ -71,12 +71,24 @@ func Rates(r Rounds[workload.Throughput]) []Rate {
 			GCs:            over(runs, func(t run) float64 { return t.Each(t.Service.GCs) * 1e6 }),
 			Resident:       int64(over(runs, func(t run) float64 { return float64(t.Service.Resident) })),
 		}
+		rate.RedisTime = redisTime(runs)
 		for _, t := range runs {
 			rate.Rounds = append(rate.Rounds, t.PerSecond())
 		}
 		rates = append(rates, rate)
 	}
 	return rates
+}
+
+// redisTime returns medians of microseconds by command.
+func redisTime(runs []workload.Throughput) map[string]float64 {
+	busy := make(map[string]float64)
+	for name := range runs[0].Commands {
+		busy[name] = over(runs, func(t workload.Throughput) float64 {
+			return float64(t.Commands[name].Time.Microseconds()) / float64(t.Prefetches)
+		})
+	}
+	return busy
 }
 
 // Timed is one round of a contender's latencies.

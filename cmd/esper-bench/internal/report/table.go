@@ -13,6 +13,7 @@ func (r *Results) Write(w io.Writer) {
 	fmt.Fprintf(w, "%d cores, %s, redis %s, load average %.1f; medians of %d rounds\n", r.Machine.Cores, r.Machine.Go, r.Machine.Redis, r.Machine.Load1, r.Rounds)
 	for _, name := range slices.Sorted(maps.Keys(r.Throughput)) {
 		writeRates(w, name, r.Throughput[name])
+		writeRedisTime(w, name, r.Throughput[name])
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Latency)) {
 		writeDelays(w, name, r.Latency[name])
@@ -64,6 +65,33 @@ func writeRates(w io.Writer, name string, rates []Rate) {
 				row(r.Name, r.PerSecond, r.VsFloor, r.VsFloorPlus, r.CPUVsFloor, r.CPUVsFloorPlus, r.ServiceCPU, r.PublisherCPU, r.RedisCPU, r.Allocs, r.Bytes, r.GCs, float64(r.Resident)/1e6)
 			}
 		})
+}
+
+// writeRedisTime lists the commands that keep Redis busy.
+func writeRedisTime(w io.Writer, name string, rates []Rate) {
+	commands := make(map[string]bool)
+	for _, r := range rates {
+		for c, us := range r.RedisTime {
+			commands[c] = commands[c] || us >= 0.05
+		}
+	}
+	head := name + ": µs of Redis per prefetch\ttotal CPU"
+	var names []string
+	for _, c := range slices.Sorted(maps.Keys(commands)) {
+		if commands[c] {
+			names = append(names, c)
+			head += "\t" + c
+		}
+	}
+	table(w, head, func(row func(...any)) {
+		for _, r := range rates {
+			columns := []any{r.Name, r.RedisCPU}
+			for _, c := range names {
+				columns = append(columns, r.RedisTime[c])
+			}
+			row(columns...)
+		}
+	})
 }
 
 func writeDelays(w io.Writer, name string, delays []Delays) {

@@ -80,9 +80,17 @@ func (m *measurement) take(ctx context.Context, first, n, before, during int) (t
 		return t, err
 	}
 	own, start := process.Measure(), time.Now()
+	waiting, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
 	published := make(chan error, 1)
-	go func() { published <- m.contender.Publish(ctx, first+before, during) }()
-	waitErr := awaitAnswers(ctx, m.contender, first+n)
+	go func() {
+		err := m.contender.Publish(ctx, first+before, during)
+		if err != nil {
+			giveUp(err)
+		}
+		published <- err
+	}()
+	waitErr := awaitAnswers(waiting, m.contender, first+n)
 	t.Prefetches, t.Elapsed = n, time.Since(start)
 	t.Publisher = process.Measure().Since(own).CPU
 	if err := errors.Join(waitErr, <-published); err != nil {
