@@ -27,6 +27,7 @@ import (
 // their comments give them.
 var asking = map[string][]string{
 	"publish-request": {"BP001", "BP404"},
+	"trainer":         {"-seeds", "2", "BP001", "BP404"},
 }
 
 // interrupted are the examples that run until Ctrl-C, which comes when they have

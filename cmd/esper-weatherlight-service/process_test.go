@@ -80,6 +80,12 @@ func start(t *testing.T, dir string, env map[string]string, args ...string) *pro
 	if err != nil {
 		t.Fatal(err)
 	}
+	return startProgram(t, path, dir, env, args...)
+}
+
+// startProgram is start for any program.
+func startProgram(t *testing.T, path, dir string, env map[string]string, args ...string) *process {
+	t.Helper()
 	p := &process{t: t, cmd: exec.Command(path, args...), exited: make(chan struct{})}
 	p.cmd.Dir = dir
 	p.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir}

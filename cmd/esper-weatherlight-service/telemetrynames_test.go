@@ -265,4 +265,3 @@ func TestEmergencyOutlivesARestart(t *testing.T) {
 	})
 	service.terminate(10 * time.Second)
 }
-
