@@ -21,6 +21,8 @@ import (
 
 // chaosVariable, set to "long", has TestChaos do all of it: a million messages,
 // for some ten minutes.
+//
+//	OONA_CHAOS=long go test ./oona -run '^TestChaos$' -v -timeout 60m
 const chaosVariable = "OONA_CHAOS"
 
 // chaos says how much of what happens. Events come evenly over the messages.
@@ -68,8 +70,8 @@ func TestChaos(t *testing.T) {
 
 const (
 	chaosConsumers = 4
-	chaosReclaim   = time.Second
-	chaosFreeze    = 3 * time.Second
+	chaosReclaim   = 2 * time.Second
+	chaosFreeze    = 5 * time.Second
 	// chaosAhead bounds how far the publisher runs ahead of the answers.
 	chaosAhead = 20_000
 )
@@ -80,8 +82,10 @@ type chaosRun struct {
 	server    *redistest.Server
 	client    *oona.Client
 	children  [chaosConsumers]*child
-	spawned   int
-	frozen    sync.WaitGroup
+	spawned   []*child // all that there were
+	freezing  sync.WaitGroup
+	mu        sync.Mutex // guards frozen and freezes of the children
+	outages   []span
 	published atomic.Int64
 	answered  atomic.Int64 // requests that have an answer
 	doubles   atomic.Int64
@@ -173,35 +177,63 @@ func (r *chaosRun) drive() {
 			return
 		}
 	}
-	r.frozen.Wait()
+	r.freezing.Wait()
 }
 
 func (r *chaosRun) spawn(i int) {
-	r.spawned++
-	r.children[i] = spawn(r.t, r.server.URL(), fmt.Sprintf("child-%d-%d", i, r.spawned), chaosReclaim)
+	r.children[i] = spawn(r.t, r.server.URL(), fmt.Sprintf("child-%d-%d", i, len(r.spawned)), chaosReclaim)
+	r.spawned = append(r.spawned, r.children[i])
 }
 
 // kill ends a process at once, and starts another.
 func (r *chaosRun) kill() {
-	i := rand.IntN(chaosConsumers)
+	i := r.pick()
 	r.children[i].kill()
 	r.spawn(i)
 }
 
+// pick returns one that is not frozen: a freeze is to last.
+func (r *chaosRun) pick() int {
+	for {
+		i := rand.IntN(chaosConsumers)
+		r.mu.Lock()
+		frozen := r.children[i].frozen
+		r.mu.Unlock()
+		if !frozen {
+			return i
+		}
+		pause(r.t, time.Millisecond)
+	}
+}
+
 // freeze stops a process for longer than the reclaim time.
 func (r *chaosRun) freeze() {
-	p := r.children[rand.IntN(chaosConsumers)]
+	p := r.children[r.pick()]
+	r.note(p, true)
+	from := time.Now()
 	p.signal(r.t, syscall.SIGSTOP)
-	r.frozen.Go(func() {
+	r.freezing.Go(func() {
 		pause(r.t, chaosFreeze)
-		_ = p.cmd.Process.Signal(syscall.SIGCONT) // it may have been killed meanwhile
+		p.signal(r.t, syscall.SIGCONT)
+		r.note(p, false)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		p.freezes = append(p.freezes, span{from, time.Now().Add(chaosReclaim)})
 	})
 }
 
+func (r *chaosRun) note(p *child, frozen bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p.frozen = frozen
+}
+
 func (r *chaosRun) restart() {
+	from := time.Now()
 	r.server.Kill()
 	pause(r.t, 300*time.Millisecond)
 	r.server.Restart()
+	r.outages = append(r.outages, span{from, time.Now().Add(chaosReclaim)})
 }
 
 func (r *chaosRun) check(took time.Duration) {
@@ -214,6 +246,7 @@ func (r *chaosRun) check(took time.Duration) {
 	for _, p := range r.children {
 		<-p.done
 	}
+	again, together, without := overlaps(readHandlings(t, r.spawned, r.plan.messages), r.outages)
 	lost := 0
 	for _, n := range r.tally {
 		if n == 0 {
@@ -221,9 +254,12 @@ func (r *chaosRun) check(took time.Duration) {
 		}
 	}
 	letters := rdb.XLen(t.Context(), r.client.Streams().DeadLetter).Val()
-	t.Logf("%d messages in %v through %d processes, with %d kills, %d stops and %d restarts of Redis: %d lost, %d double answers, %d dead letters",
-		r.plan.messages, took.Round(time.Second), chaosConsumers, r.plan.kills, r.plan.stops, r.plan.restarts, lost, r.doubles.Load(), letters)
+	t.Logf("%d messages in %v through %d processes, with %d kills, %d stops and %d restarts of Redis: %d lost, %d double answers, %d dead letters; %d handled more than once, %d by two at the same time",
+		r.plan.messages, took.Round(time.Second), chaosConsumers, r.plan.kills, r.plan.stops, r.plan.restarts, lost, r.doubles.Load(), letters, again, together)
 	if lost > 0 || r.doubles.Load() > 0 || letters > 0 {
 		t.Error("messages were lost, answered twice or given up")
+	}
+	if without > 0 {
+		t.Errorf("%d were handled by two at the same time, neither of which was frozen or without Redis", without)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -23,6 +24,7 @@ const (
 	childVariable = "OONA_TEST_CHILD" // the consumer's name
 	childURL      = "OONA_TEST_CHILD_URL"
 	childReclaim  = "OONA_TEST_CHILD_RECLAIM"
+	childJournal  = "OONA_TEST_CHILD_HANDLINGS" // the file that tells of its handlings
 )
 
 func TestMain(m *testing.M) {
@@ -54,18 +56,28 @@ func serveAsChild(name string) error {
 		return err
 	}
 	sub := oona.Subscription{Stream: c.Streams().KernelRequests, Group: "weatherlight", ReclaimIdle: reclaim}
-	return c.Consume(ctx, sub, oona.Each(func(_ context.Context, r *pb.KernelPrefetchRequest, _ *oona.Message) ([]proto.Message, error) {
+	file, err := os.OpenFile(os.Getenv(childJournal), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = file.Close() }()
+	answer := oona.Each(func(_ context.Context, r *pb.KernelPrefetchRequest, _ *oona.Message) ([]proto.Message, error) {
 		if strings.HasPrefix(r.GetRequestId(), "killer") {
 			os.Exit(7)
 		}
 		return []proto.Message{ready(r.GetRequestId())}, nil
-	}))
+	})
+	return c.Consume(ctx, sub, &handlings{Handler: answer, file: file})
 }
 
 // child is a process that consumes.
 type child struct {
-	cmd  *exec.Cmd
-	done chan struct{} // closed when it has ended
+	cmd       *exec.Cmd
+	handlings string        // the file
+	done      chan struct{} // closed when it has ended
+	ended     time.Time     // when that was
+	frozen    bool
+	freezes   []span // with the time after them in which it may not know what it lost
 }
 
 // spawn starts a child; it is killed with the test.
@@ -75,15 +87,16 @@ func spawn(t testing.TB, url, name string, reclaim time.Duration) *child {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(exe)
-	cmd.Env = append(os.Environ(), childVariable+"="+name, childURL+"="+url, childReclaim+"="+reclaim.String())
+	c := &child{cmd: exec.Command(exe), handlings: filepath.Join(t.TempDir(), "handlings"), done: make(chan struct{})}
+	cmd := c.cmd
+	cmd.Env = append(os.Environ(), childVariable+"="+name, childURL+"="+url, childReclaim+"="+reclaim.String(), childJournal+"="+c.handlings)
 	cmd.Stderr = t.Output()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	c := &child{cmd: cmd, done: make(chan struct{})}
 	go func() {
 		_ = cmd.Wait() // how it ended is for the test to know
+		c.ended = time.Now()
 		close(c.done)
 	}()
 	t.Cleanup(c.kill)
