@@ -110,7 +110,14 @@ func (c *Client) waitForServer(ctx context.Context) error {
 			return retry.RetryableError(err)
 		}
 		c.clock.set(now)
-		return c.checkServer(ctx)
+		if err := c.checkServer(ctx); err != nil {
+			if errors.Is(err, ErrEvicting) {
+				return err
+			}
+			last = err
+			return retry.RetryableError(err)
+		}
+		return nil
 	})
 	if err != nil && last != nil && ctx.Err() != nil {
 		return fmt.Errorf("oona: redis at %s cannot be reached: %w", c.conn.address, last)

@@ -18,6 +18,9 @@ var ErrEvicting = errors.New("oona: redis evicts keys; set maxmemory-policy noev
 func (c *Client) checkServer(ctx context.Context) error {
 	policy, err := c.configValue(ctx, "maxmemory-policy")
 	if err != nil {
+		if transient(err) {
+			return err // it is asked again
+		}
 		c.log.DebugContext(ctx, "cannot read the configuration of redis", "error", err)
 		return nil
 	}
