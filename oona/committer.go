@@ -70,6 +70,9 @@ func (c *consumer) settle(ctx context.Context, o *outcome, code byte, repeated b
 		o.d.decided = &decided
 		c.postpone(o.d, c.sub.RetryBase)
 		return false
+	case o.verb == keep && code == codeApplied && o.free:
+		c.postpone(o.d, o.retryIn)
+		return false
 	case o.verb == keep && code == codeApplied:
 		c.log.LogAttrs(ctx, slog.LevelInfo, "handler failed, will retry", o.d.logged(
 			slog.Int("attempt", o.d.failed.attempts), slog.Duration("in", o.retryIn), slog.String("error", o.d.failed.err))...)

@@ -39,6 +39,9 @@ func (c *Client) Consume(ctx context.Context, sub Subscription, h Handler) error
 		return err
 	}
 	consumer := newConsumer(c, sub, h)
+	if err := c.ofOneSlot(sub.Stream); err != nil {
+		return err
+	}
 	if !c.consumers.add(consumer) {
 		return fmt.Errorf("%w: %s, %s", ErrConsuming, sub.Stream, sub.Group)
 	}
@@ -56,6 +59,7 @@ type consumer struct {
 	log     *slog.Logger
 
 	held       *held
+	pace       *pace
 	reading    *breaker
 	size       entrySize
 	outcomes   chan []outcome
@@ -68,12 +72,14 @@ type consumer struct {
 }
 
 func newConsumer(c *Client, sub Subscription, h Handler) *consumer {
+	pace := newPace(sub.HandlerTimeout)
 	return &consumer{
 		client:   c,
 		sub:      sub,
 		handler:  h,
 		log:      c.log.With("stream", sub.Stream, "group", sub.Group),
-		held:     newHeld(sub.Batch, sub.Workers),
+		held:     newHeld(sub.Batch, sub.Workers, pace),
+		pace:     pace,
 		reading:  newBreaker(&c.stats.consumeBreaks),
 		outcomes: make(chan []outcome, sub.Workers),
 		wake:     make(chan struct{}, 1),
@@ -94,6 +100,8 @@ func (c *consumer) run(ctx context.Context) error {
 	defer cancelHandling(nil)
 	committing, cancelCommitting := context.WithCancel(stop)
 	defer cancelCommitting()
+	draining, drained := context.WithCancel(stop)
+	defer drained()
 
 	var sources, workers, committer sync.WaitGroup
 	sources.Go(func() { c.read(ctx) })
@@ -105,6 +113,7 @@ func (c *consumer) run(ctx context.Context) error {
 
 	<-ctx.Done()
 	c.held.close()
+	sources.Go(func() { c.keepWhileDraining(draining) })
 	drain := time.AfterFunc(c.sub.DrainTimeout, func() { cancelHandling(errDrained) })
 	defer drain.Stop()
 	// While Redis is away the committer waits, and the workers for it.
@@ -114,6 +123,7 @@ func (c *consumer) run(ctx context.Context) error {
 	close(c.outcomes)
 	bound.Reset(commitTimeout)
 	committer.Wait()
+	drained()
 	sources.Wait()
 	c.leave(stop)
 	return nil

@@ -88,6 +88,11 @@ func (c *Client) Follow(ctx context.Context, f Following, h Handler) error {
 	if err != nil {
 		return err
 	}
+	for stream := range f.From {
+		if err := c.ofOneSlot(stream); err != nil {
+			return err
+		}
+	}
 	r := &follower{
 		client: c, f: f, handler: h,
 		cursor:  f.From,

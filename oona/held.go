@@ -20,6 +20,7 @@ type held struct {
 
 	batch   int // most deliveries of one chunk
 	workers int
+	pace    *pace
 
 	all      map[string]*delivery
 	ready    fifo
@@ -33,8 +34,8 @@ type held struct {
 	closed    bool
 }
 
-func newHeld(batch, workers int) *held {
-	h := &held{all: make(map[string]*delivery), batch: batch, workers: workers}
+func newHeld(batch, workers int, pace *pace) *held {
+	h := &held{all: make(map[string]*delivery), batch: batch, workers: workers, pace: pace}
 	h.work.L, h.free.L = &h.mu, &h.mu
 	return h
 }
@@ -63,8 +64,8 @@ func (h *held) queueLocked(d *delivery) {
 }
 
 // next blocks until there is work and appends it to buf: a chunk small enough
-// that all workers have something to do, or one suspect, which then is the only
-// delivery being handled until done says so. Nothing is returned once the
+// that all workers have something to do and none has for long, or one suspect,
+// which then is the only delivery being handled until done says so. Nothing is returned once the
 // consumer stops: what was not started is handed back.
 func (h *held) next(buf []*delivery) (chunk []*delivery, alone bool) {
 	h.mu.Lock()
@@ -96,11 +97,18 @@ func (h *held) next(buf []*delivery) (chunk []*delivery, alone bool) {
 
 func (h *held) chunkLocked(buf []*delivery) []*delivery {
 	size := (h.ready.n + h.workers - 1) / h.workers
-	size = min(max(size, minChunk), h.batch)
+	size = min(max(size, minChunk), h.batch, h.pace.most())
 	for h.ready.n > 0 && len(buf) < size {
+		single := h.ready.head.single
+		if single && len(buf) > 0 {
+			break
+		}
 		// What was lost to a sibling meanwhile is not started.
 		if d := h.ready.pop(); h.all[d.text] == d {
 			buf = append(buf, d)
+			if single {
+				break
+			}
 		}
 	}
 	return buf

@@ -36,6 +36,21 @@ func (c *consumer) keep(ctx context.Context) {
 	}
 }
 
+// keepWhileDraining keeps siblings away from what handlers that were given time
+// to end still work on.
+func (c *consumer) keepWhileDraining(ctx context.Context) {
+	heartbeat := time.NewTicker(c.sub.ReclaimIdle / 3)
+	defer heartbeat.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-heartbeat.C:
+			c.attend(ctx, "heartbeat", c.beat)
+		}
+	}
+}
+
 // attend does one step of upkeep. A failure waits for the next turn: the reader
 // says that Redis is away, and a late turn loses nothing.
 func (c *consumer) attend(ctx context.Context, what string, step func(context.Context) error) {

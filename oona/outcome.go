@@ -17,6 +17,7 @@ type delivery struct {
 	failed     failures
 	deliveries int64    // by XPENDING, where it was taken over; 0 for a first reading
 	decided    *outcome // what was decided before, where only the commit is due
+	single     bool     // it failed together with others, and is tried by itself
 
 	// The rest is guarded by the lock of held.
 	since     time.Time // when it was last known to be ours
@@ -107,6 +108,7 @@ type outcome struct {
 	reason  leyline.Reason // of acknowledge and bury
 	answers []sealedMessage
 	retryIn time.Duration // of keep
+	free    bool          // likewise: the attempt is not charged
 }
 
 // nonce is what the outcome settles for good: nothing for a failure, which is

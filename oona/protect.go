@@ -38,7 +38,18 @@ func protect(ctx context.Context, h Handler, batch []*Message) (results []Result
 	return results
 }
 
+// sharedError is what failed several messages together. Which of them was to
+// blame is found out by trying each by itself.
+type sharedError struct{ cause error }
+
+func (e *sharedError) Error() string { return e.cause.Error() }
+func (e *sharedError) Unwrap() error { return e.cause }
+
+// sameResult is the failure of n messages together.
 func sameResult(n int, err error) []Result {
+	if n > 1 {
+		err = &sharedError{err}
+	}
 	results := make([]Result, n)
 	for i := range results {
 		results[i].Err = err

@@ -53,7 +53,7 @@ func (c *consumer) read(ctx context.Context) {
 		adopted := false
 		for {
 			most := c.size.most()
-			n := min(c.held.awaitRoom(2*min(c.sub.Batch, most)), most)
+			n := min(c.held.awaitRoom(2*min(c.prefetch(), most)), most)
 			if n == 0 {
 				return
 			}
@@ -82,6 +82,9 @@ func (c *consumer) read(ctx context.Context) {
 		}
 	})
 }
+
+// prefetch is how many entries the workers do soon, at most a batch.
+func (c *consumer) prefetch() int { return min(c.sub.Batch, c.sub.Workers*c.pace.most()) }
 
 // readBatch reads up to n entries and returns them as deliveries.
 func (c *consumer) readBatch(ctx context.Context, rdb redis.UniversalClient, n int) ([]*delivery, error) {

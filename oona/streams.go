@@ -71,6 +71,15 @@ func (s Streams) validate(cluster bool) error {
 	return nil
 }
 
+// ofOneSlot refuses a stream on a Cluster that scripts cannot use together with
+// the client's own.
+func (c *Client) ofOneSlot(stream string) error {
+	if c.conn.cluster && hashTag(stream) != hashTag(clusterTag) {
+		return fmt.Errorf("%w: %q lacks the hash tag %s, which Redis Cluster needs", ErrStreams, stream, clusterTag)
+	}
+	return nil
+}
+
 // Route returns the stream on which messages of type t travel, and false for a
 // type that has none.
 func (s Streams) Route(t pb.BusMessageType) (string, bool) {

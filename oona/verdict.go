@@ -23,6 +23,9 @@ func (c *consumer) outcomesOf(ds []*delivery, results []Result, stopping bool) [
 	sealer := c.client.sealer(len(ds))
 	for i, d := range ds {
 		if stopping && failed(results[i].Err) {
+			if d.suspect() { // its start is taken back
+				outcomes = append(outcomes, outcome{d: d, verb: keep, free: true})
+			}
 			continue
 		}
 		if o, ok := c.outcomeOf(d, results[i], &sealer); ok {
@@ -45,6 +48,9 @@ func (c *consumer) outcomeOf(d *delivery, r Result, sealer *sealer) (outcome, bo
 		return c.answer(d, r.Answers, sealer), true
 	}
 	if again, ok := errors.AsType[*retryError](r.Err); ok {
+		if d.suspect() { // its start is taken back
+			return outcome{d: d, verb: keep, retryIn: again.after, free: true}, true
+		}
 		c.postpone(d, again.after)
 		return outcome{}, false
 	}
@@ -63,7 +69,9 @@ func (c *consumer) outcomeOf(d *delivery, r Result, sealer *sealer) (outcome, bo
 		c.log.LogAttrs(context.Background(), slog.LevelError, "handler panicked", d.logged(
 			slog.Any("panic", panicked.value), slog.String("stack", string(panicked.stack)))...)
 	}
-	if d.failed.attempts >= c.sub.MaxAttempts {
+	_, shared := errors.AsType[*sharedError](r.Err)
+	d.single = d.single || shared
+	if d.failed.attempts >= c.sub.MaxAttempts && !shared {
 		return outcome{d: d, verb: bury, reason: leyline.AttemptsExhausted}, true
 	}
 	return outcome{d: d, verb: keep, retryIn: retryDelay(c.sub.RetryBase, c.sub.RetryMax, d.failed.attempts)}, true

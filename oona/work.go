@@ -48,6 +48,8 @@ func (c *consumer) attempt(handling context.Context, ds []*delivery) []outcome {
 	for i, d := range ds {
 		batch[i] = &d.Message
 	}
+	began := time.Now()
+	defer func() { c.pace.note(time.Since(began), len(ds)) }()
 	done := make(chan []Result, 1)
 	go func() {
 		var results []Result
