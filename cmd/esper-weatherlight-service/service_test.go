@@ -50,17 +50,23 @@ type answerLog struct {
 func watchAnswers(t *testing.T, client *oona.Client) *answerLog {
 	t.Helper()
 	l := &answerLog{answers: make(map[string][]proto.Message)}
+	followAnswers(t, client, l)
+	return l
+}
+
+// followAnswers shows h all answers from the start of the streams.
+func followAnswers(t *testing.T, client *oona.Client, h oona.Handler) {
+	t.Helper()
 	streams := client.Streams()
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		err := client.Follow(ctx, oona.Following{From: oona.Cursor{streams.KernelReady: {}, streams.KernelErrors: {}}}, l)
+		err := client.Follow(ctx, oona.Following{From: oona.Cursor{streams.KernelReady: {}, streams.KernelErrors: {}}}, h)
 		if err != nil {
 			t.Errorf("follow: %v", err)
 		}
 	})
 	t.Cleanup(func() { cancel(); wg.Wait() })
-	return l
 }
 
 func (l *answerLog) Handle(_ context.Context, batch []*oona.Message) []oona.Result {
