@@ -31,9 +31,10 @@ type Consumer struct {
 }
 
 // Open restores what is in cfg.Dir: the last good policy is applied before it
-// returns. A broken current policy falls back to the previous one; a state file
-// that cannot be read is put aside, and the stream is followed from its start.
-// Either is reported, and no error.
+// returns. A current policy that is damaged, or cannot be applied, falls back to
+// the previous one, until Run finds it again on the stream; a state file that
+// cannot be read is put aside, and the stream is followed from its start. Either is
+// reported, and no error.
 func Open(ctx context.Context, cfg Config) (*Consumer, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -50,7 +51,7 @@ func Open(ctx context.Context, cfg Config) (*Consumer, error) {
 }
 
 func (c *Consumer) restore(ctx context.Context) error {
-	state, err := readSwept(c.cfg.Dir)
+	state, lost, err := readSwept(c.cfg.Dir)
 	switch {
 	case errors.Is(err, ErrBroken):
 		c.report(ctx, eventBroken, pb.TelemetryLevel_TELEMETRY_LEVEL_ERROR, nil, err)
@@ -63,8 +64,6 @@ func (c *Consumer) restore(ctx context.Context) error {
 	case err != nil:
 		return err
 	}
-	// The digests stay, so a policy that was lost is not applied again by itself;
-	// whoever wants it publishes it anew.
 	candidates := []*Update{state.Current, state.Previous}
 	state.Current, state.Previous = nil, nil
 	for i, u := range candidates {
@@ -76,6 +75,9 @@ func (c *Consumer) restore(ctx context.Context) error {
 				return context.Cause(ctx)
 			}
 			c.report(ctx, eventBroken, pb.TelemetryLevel_TELEMETRY_LEVEL_ERROR, u, fmt.Errorf("tamiyo: restore: %w", err))
+			if i == 0 {
+				lost = u
+			}
 			continue
 		}
 		state.Current = u
@@ -86,8 +88,19 @@ func (c *Consumer) restore(ctx context.Context) error {
 		c.cfg.Logger.InfoContext(ctx, "policy restored", "policy_id", u.PolicyID, "version", u.Version)
 		break
 	}
+	if lost != nil {
+		state.Newest = later(state.newest(), lost.IssuedAt)
+		state = state.withoutLost(*lost)
+	}
 	c.state = state
 	return nil
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // Current returns the policy that runs, and whether there is one.
@@ -274,11 +287,12 @@ func (c *Consumer) settle(m *oona.Message, applied *Update) error {
 	if next.Cursor == nil {
 		next.Cursor = make(oona.Cursor)
 	}
-	at := next.Cursor[m.Stream]
-	at.ID, at.Index = m.ID, 0
-	next.Cursor[m.Stream] = at
+	before := next.Cursor[m.Stream]
+	next.Cursor[m.Stream] = oona.Position{ID: m.ID}
 	if applied != nil {
+		applied.Stream, applied.Before = m.Stream, before
 		next.Current, next.Previous = applied, c.state.Current
+		next.Newest = later(next.Newest, applied.IssuedAt)
 		next.Applied = append(slices.Clone(next.Applied), applied.Digest)
 		next.Applied = next.Applied[max(0, len(next.Applied)-maxApplied):]
 	}

@@ -146,7 +146,8 @@ func TestBrokenFiles(t *testing.T) {
 		restored string
 		followed string
 	}{
-		{"payload", payload, "policy-1", "policy-1"},
+		// The stream has it still, and it is found there.
+		{"payload", payload, "policy-1", "policy-2"},
 		// The stream is followed from its start, and has the policy still.
 		{"state", state, "", "policy-2"},
 	} {
@@ -164,6 +165,74 @@ func TestBrokenFiles(t *testing.T) {
 			follow(t, c)
 			if id := currentID(c); id != test.followed {
 				t.Errorf("%q runs in the end, want %q", id, test.followed)
+			}
+		})
+	}
+}
+
+// TestLostPolicy: a policy that is damaged on disk, or cannot be applied at the
+// start, is looked for where it was published. Whatever comes of it, nothing else
+// is applied twice, and nothing older takes its place.
+func TestLostPolicy(t *testing.T) {
+	refused := update(4, "v9")
+	older := update(3, "")
+	older.update.IssuedAt = timestamppb.New(epoch.Add(2500 * time.Millisecond))
+	older.update.PolicyId = "older"
+	for _, test := range []struct {
+		name    string
+		damage  bool // the payload; otherwise it cannot be applied at first
+		trimmed bool // from the stream
+		want    []string
+		runs    string
+	}{
+		{"damaged", true, false, []string{
+			"policy_broken", "policy_applied", "policy_refused version_mismatch", "policy_refused stale_update",
+		}, "policy-3"},
+		{"not applied at the start", false, false, []string{
+			"policy_broken", "policy_applied", "policy_refused version_mismatch", "policy_refused stale_update",
+		}, "policy-3"},
+		{"gone for good", true, true, []string{
+			"policy_broken", "policy_refused version_mismatch", "policy_refused stale_update",
+		}, "policy-2"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			dir := t.TempDir()
+			bus := newStream(update(1, ""), update(2, ""), update(3, ""), refused)
+			cfg := tamiyo.Config{Bus: bus, Dir: dir, ArchitectureVersion: "v1"}
+			c := open(t, cfg)
+			follow(t, c)
+			var policy model
+			if u, _ := c.Current(); test.damage {
+				if err := os.Truncate(filepath.Join(dir, "policy-"+u.Checksum+".bin"), 3); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				failed := false
+				policy.apply = func(u tamiyo.Update) error {
+					if u.PolicyID == "policy-3" && !failed {
+						failed = true
+						return errors.New("the device is busy")
+					}
+					return nil
+				}
+			}
+			bus.updates = append(bus.updates, older)
+			if test.trimmed {
+				bus.trimmed = 3
+			}
+			var got events
+			cfg.Policy, cfg.Forward = &policy, got.add
+			c = open(t, cfg)
+			if id := currentID(c); id != "policy-2" {
+				t.Errorf("%s runs after the start", id)
+			}
+			follow(t, c)
+			if diff := cmp.Diff(test.want, []string(got)); diff != "" || currentID(c) != test.runs {
+				t.Errorf("%s runs, want %s; events (-want +got):\n%s", currentID(c), test.runs, diff)
+			}
+			state, err := tamiyo.ReadState(dir)
+			if err != nil || state.Current.PolicyID != test.runs || state.Cursor["oona.policy"].ID.Ms != 5 {
+				t.Errorf("state %+v, %v", state, err)
 			}
 		})
 	}

@@ -12,6 +12,8 @@
 //     and recorded is not applied again. One that was applied but not yet
 //     recorded is applied again by the next process, which began with the old
 //     one.
+//   - A policy that is damaged on disk is found again on the stream, where it
+//     still is there; until then the one before runs.
 //   - An older update never replaces a newer one: a recorded policy must not come
 //     back. To go back, publish the old payload as a new update.
 //   - Updates that are refused are counted and reported by reason, and stop

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"strconv"
+	"strings"
 
 	"github.com/google/uuid"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -48,7 +49,7 @@ func (c *Consumer) report(ctx context.Context, what string, level pb.TelemetryLe
 		args = append(args, "policy_id", u.PolicyID, "version", u.Version)
 	}
 	if err != nil {
-		attributes["error"] = err.Error()
+		attributes["error"] = legible(err.Error())
 		args = append(args, "error", err)
 	}
 	if reason, ok := errors.AsType[Reason](err); ok {
@@ -57,6 +58,14 @@ func (c *Consumer) report(ctx context.Context, what string, level pb.TelemetryLe
 	}
 	c.cfg.Logger.Log(ctx, logLevel(level), what, args...)
 	c.forward(what, level, attributes)
+}
+
+// maxText bounds the text of an error in an event, in bytes.
+const maxText = 512
+
+// legible makes the text of an embedder's error fit to travel.
+func legible(text string) string {
+	return strings.ToValidUTF8(text[:min(len(text), maxText)], "\uFFFD")
 }
 
 func logLevel(level pb.TelemetryLevel) slog.Level {

@@ -39,6 +39,7 @@ type stream struct {
 	codec   *leyline.Codec
 	updates []published
 	retries int // how often a message may be tried again
+	trimmed int // so many of the oldest are gone
 }
 
 func newStream(updates ...published) *stream {
@@ -63,7 +64,7 @@ var errGivenUp = errors.New("the handler failed too often")
 func (s *stream) Follow(ctx context.Context, f oona.Following, h oona.Handler) error {
 	for i, p := range s.updates {
 		id := oona.EntryID{Ms: uint64(i + 1)}
-		if id.Compare(f.From["oona.policy"].ID) <= 0 {
+		if i < s.trimmed || id.Compare(f.From["oona.policy"].ID) <= 0 {
 			continue
 		}
 		m, err := s.message(id, p)

@@ -3,6 +3,8 @@ package tamiyo
 import (
 	"context"
 	"time"
+
+	"github.com/esper-lite/esper/oona"
 )
 
 // Update is a policy as it was published.
@@ -17,6 +19,10 @@ type Update struct {
 	// Checksum is the hex SHA-256 of the payload.
 	Checksum string `json:"checksum"`
 	Bytes    int    `json:"bytes"`
+	// Stream is where it was read, and Before how far that was followed then:
+	// from there it is found again.
+	Stream string        `json:"stream"`
+	Before oona.Position `json:"before"`
 	// Payload is opaque to this package. Do not change it.
 	Payload []byte `json:"-"`
 }

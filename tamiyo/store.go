@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/esper-lite/esper/oona"
 )
@@ -28,6 +30,9 @@ type State struct {
 	Previous *Update `json:"previous"`
 	// Applied are the digests of the updates applied last, oldest first.
 	Applied []string `json:"applied"`
+	// Newest is when the newest update that was ever applied was issued: the
+	// current one, unless that was lost.
+	Newest time.Time `json:"newest_issued_at,omitzero"`
 	// Cursor is how far the streams were followed.
 	Cursor oona.Cursor `json:"cursor"`
 }
@@ -53,17 +58,24 @@ var ErrBroken = errors.New("tamiyo: policy directory is broken")
 // has an empty state. On [ErrBroken] the state holds what could be read: without
 // a current policy whose payload is damaged, for example.
 func ReadState(dir string) (State, error) {
+	s, _, err := readState(dir)
+	return s, err
+}
+
+// readState is ReadState, and also returns a current policy whose payload is
+// damaged, without it.
+func readState(dir string) (s State, lost *Update, err error) {
 	text, err := os.ReadFile(filepath.Join(dir, stateFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return State{}, nil
+		return State{}, nil, nil
 	}
 	if err != nil {
-		return State{}, fmt.Errorf("tamiyo: read: %w", err)
+		return State{}, nil, fmt.Errorf("tamiyo: read: %w", err)
 	}
-	var s State
 	if err := json.Unmarshal(text, &s); err != nil {
-		return State{}, fmt.Errorf("%w: %s: %w", ErrBroken, stateFile, err)
+		return State{}, nil, fmt.Errorf("%w: %s: %w", ErrBroken, stateFile, err)
 	}
+	current := s.Current
 	var errs []error
 	for _, u := range []**Update{&s.Current, &s.Previous} {
 		if *u == nil {
@@ -74,7 +86,34 @@ func ReadState(dir string) (State, error) {
 			*u = nil
 		}
 	}
-	return s, errors.Join(errs...)
+	if s.Current == nil {
+		lost = current
+	}
+	return s, lost, errors.Join(errs...)
+}
+
+// withoutLost returns the state as it was before an update was read, so that the
+// update is read again from where it was published, if it is there still. What was
+// applied before stays known, and so does how new this one was: nothing older may
+// take its place.
+func (s State) withoutLost(u Update) State {
+	if u.Stream == "" {
+		return s // nobody wrote down where it was
+	}
+	cursor := make(oona.Cursor)
+	maps.Copy(cursor, s.Cursor)
+	cursor[u.Stream] = u.Before
+	s.Cursor = cursor
+	s.Applied = slices.DeleteFunc(slices.Clone(s.Applied), func(digest string) bool { return digest == u.Digest })
+	return s
+}
+
+// newest returns when the newest update that was applied was issued.
+func (s State) newest() time.Time {
+	if s.Current != nil && s.Current.IssuedAt.After(s.Newest) {
+		return s.Current.IssuedAt
+	}
+	return s.Newest
 }
 
 func readPayload(dir, checksum string) ([]byte, error) {
@@ -121,16 +160,16 @@ func (s State) write(dir string) (err error) {
 
 // readSwept reads a directory that is to be used, and removes what a crash left
 // there, unless something is broken and may be wanted for repair.
-func readSwept(dir string) (s State, err error) {
+func readSwept(dir string) (s State, lost *Update, err error) {
 	unlock, err := lockDir(dir)
 	if err != nil {
-		return State{}, err
+		return State{}, nil, err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
-	if s, err = ReadState(dir); err != nil {
-		return s, err
+	if s, lost, err = readState(dir); err != nil {
+		return s, lost, err
 	}
-	return s, s.sweep(dir)
+	return s, lost, s.sweep(dir)
 }
 
 // writeOnce writes a file whose name says what is in it, unless it is there.

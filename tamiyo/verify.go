@@ -65,15 +65,15 @@ func (c *Consumer) verify(ctx context.Context, u Update, body *pb.PolicyUpdate, 
 func (c *Consumer) verifyOrder(u Update, body *pb.PolicyUpdate, m *oona.Message) error {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	switch last := c.state.Current; {
+	switch {
 	case slices.Contains(c.state.Applied, u.Digest):
 		return ReasonReplayed
 	case body.GetIssuedAt() == nil || body.GetIssuedAt().CheckValid() != nil:
 		return fmt.Errorf("%w: it does not say when it was issued", ReasonStale)
 	case u.IssuedAt.Sub(m.Arrival) > c.cfg.ClockSkew:
 		return fmt.Errorf("%w: issued %v after it arrived", ReasonFuture, u.IssuedAt.Sub(m.Arrival))
-	case last != nil && u.IssuedAt.Before(last.IssuedAt):
-		return fmt.Errorf("%w: issued before the policy that runs", ReasonStale)
+	case u.IssuedAt.Before(c.state.newest()):
+		return fmt.Errorf("%w: issued before the one applied last", ReasonStale)
 	}
 	return nil
 }
