@@ -166,6 +166,11 @@ func (c *Consumer) advance(stream string, at oona.Position) {
 	}
 	cursor[stream] = at
 	c.state.Cursor = cursor
+	if u := c.state.Current; u != nil && u.Stream == stream && u.At.ID == at.ID {
+		known := *u // others may look at the old one
+		known.At = at
+		c.state.Current = &known
+	}
 	c.unsaved = true
 	if time.Since(c.saved) < saveInterval {
 		return
@@ -287,10 +292,10 @@ func (c *Consumer) settle(m *oona.Message, applied *Update) error {
 	if next.Cursor == nil {
 		next.Cursor = make(oona.Cursor)
 	}
-	before := next.Cursor[m.Stream]
-	next.Cursor[m.Stream] = oona.Position{ID: m.ID}
+	at := oona.Position{ID: m.ID}
+	next.Cursor[m.Stream] = at
 	if applied != nil {
-		applied.Stream, applied.Before = m.Stream, before
+		applied.Stream, applied.At = m.Stream, at
 		next.Current, next.Previous = applied, c.state.Current
 		next.Newest = later(next.Newest, applied.IssuedAt)
 		next.Applied = append(slices.Clone(next.Applied), applied.Digest)

@@ -19,10 +19,9 @@ type Update struct {
 	// Checksum is the hex SHA-256 of the payload.
 	Checksum string `json:"checksum"`
 	Bytes    int    `json:"bytes"`
-	// Stream is where it was read, and Before how far that was followed then:
-	// from there it is found again.
+	// Stream and At say which entry it was read from.
 	Stream string        `json:"stream"`
-	Before oona.Position `json:"before"`
+	At     oona.Position `json:"at"`
 	// Payload is opaque to this package. Do not change it.
 	Payload []byte `json:"-"`
 }

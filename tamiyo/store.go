@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -102,10 +103,22 @@ func (s State) withoutLost(u Update) State {
 	}
 	cursor := make(oona.Cursor)
 	maps.Copy(cursor, s.Cursor)
-	cursor[u.Stream] = u.Before
+	cursor[u.Stream] = before(u.At)
 	s.Cursor = cursor
 	s.Applied = slices.DeleteFunc(slices.Clone(s.Applied), func(digest string) bool { return digest == u.Digest })
 	return s
+}
+
+// before returns the place in a stream in front of the entry at p.
+func before(p oona.Position) oona.Position {
+	if p.Index == 1 {
+		return oona.Position{} // nothing was ever added before
+	}
+	p.Index = max(0, p.Index-1)
+	if p.ID.Seq--; p.ID.Seq == math.MaxUint64 {
+		p.ID.Ms--
+	}
+	return p
 }
 
 // newest returns when the newest update that was applied was issued.
