@@ -122,6 +122,7 @@ func parseWorkloads(list string) ([]string, error) {
 			return nil, fmt.Errorf("-workloads: there is no %q", name)
 		}
 	}
+	slices.SortFunc(chosen, func(a, b string) int { return slices.Index(workloads, a) - slices.Index(workloads, b) })
 	return chosen, nil
 }
 

@@ -39,7 +39,7 @@ func measure(ctx context.Context, s settings) (_ *report.Results, err error) {
 	}
 	m := session{
 		settings: s,
-		bench:    &workload.Bench{Server: server, Load: s.load("", 0), Dir: dir, Profiles: s.profiles, MaxProcs: s.maxProcs},
+		bench:    &workload.Bench{Server: server, Load: s.load("", 0), Dir: dir, Program: s.binary, Profiles: s.profiles, MaxProcs: s.maxProcs},
 		results: &report.Results{
 			Machine:    report.Machine{Cores: runtime.NumCPU(), Go: runtime.Version(), Redis: version, Load1: loadAverage()},
 			Rounds:     s.rounds,
@@ -79,7 +79,7 @@ func (m *session) workload(ctx context.Context, name string) error {
 	case "count":
 		return m.count(ctx)
 	case "binary":
-		b, err := m.bench.Binary(ctx, m.settings.binary)
+		b, err := m.bench.Binary(ctx)
 		m.results.Binary = report.NewBinary(b)
 		return err
 	}
@@ -167,6 +167,9 @@ func (m *session) half(ctx context.Context) error {
 
 func (m *session) count(ctx context.Context) error {
 	for _, k := range m.settings.kinds {
+		if k.Program {
+			continue
+		}
 		n := m.settings.countN
 		if k.Peer {
 			n /= 10

@@ -28,6 +28,8 @@ type Options struct {
 	Catalogue int
 	// Dir is where the library's files are.
 	Dir string
+	// Program is the service's binary.
+	Program string
 }
 
 // Contender does the work. The methods may be called at the same time.
@@ -64,6 +66,9 @@ type Kind struct {
 	Batches bool
 	// Library says whether it answers from a library under Options.Dir.
 	Library bool
+	// Program says whether it runs Options.Program, of which no allocations
+	// are known.
+	Program bool
 	New     func(context.Context, Options) (Contender, error)
 }
 
@@ -73,6 +78,7 @@ var Kinds = []Kind{
 	{Name: "floor+", What: "the floor with four HMAC-SHA256 and one commit script a batch", Batches: true, New: newFloorPlus},
 	{Name: "oona", What: "our bus with a handler that does nothing but answer", Batches: true, New: newOona},
 	{Name: "service", What: "what the service runs for prefetches: bus, catalogue, supervisor, telemetry", Batches: true, Library: true, New: newService},
+	{Name: "binary", What: "the service's binary with all its workers", Batches: true, Library: true, Program: true, New: newBinary},
 	{Name: "watermill", What: "watermill-redisstream, one subscriber", Peer: true, New: newWatermill},
 	{Name: "asynq", What: "asynq, 64 workers", Peer: true, New: newAsynq},
 }

@@ -28,6 +28,8 @@ const maxWaiting = 10_000_000
 // ways, freshness, the replay guard in Redis, exactly one answer.
 type ours struct {
 	opts   Options
+	codec  *leyline.Codec
+	answer sealed
 	client *oona.Client
 	rdb    *redis.Client
 	pad    string
@@ -50,8 +52,14 @@ func openOurs(ctx context.Context, o Options) (*ours, error) {
 	if err != nil {
 		return nil, err
 	}
+	answer, err := sealAnswer(codec)
+	if err != nil {
+		return nil, err
+	}
 	return &ours{
 		opts:   o,
+		codec:  codec,
+		answer: answer,
 		client: client,
 		rdb:    redis.NewClient(&redis.Options{Addr: o.Addr, MaxRetries: -1}),
 		pad:    padding(o.Payload),
@@ -82,6 +90,9 @@ func (c *ours) Publish(ctx context.Context, first, n int) error {
 		if _, err := c.client.Publish(ctx, msgs...); err != nil {
 			return fmt.Errorf("contender: oona: %w", err)
 		}
+		if err := c.openAnswers(len(msgs)); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -100,19 +111,10 @@ func (c *ours) subscription() oona.Subscription {
 }
 
 func (c *ours) Serve(ctx context.Context, ready func()) error {
-	digest := strings.Repeat("0123456789abcdef", 4)
 	ready() // groups begin at the start of the stream: nothing is missed
 	return c.client.Consume(ctx, c.subscription(), oona.Each(
 		func(_ context.Context, req *pb.KernelPrefetchRequest, _ *oona.Message) ([]proto.Message, error) {
-			return []proto.Message{&pb.KernelArtifactReady{
-				RequestId:    req.RequestId,
-				BlueprintId:  req.BlueprintId,
-				ArtifactRef:  "/var/urza/artifacts/BP000001.pt",
-				Checksum:     digest,
-				GuardDigest:  digest,
-				PrewarmP50Ms: 21.5,
-				PrewarmP95Ms: 24.1,
-			}}, nil
+			return []proto.Message{readyAnswer(req.RequestId, req.BlueprintId)}, nil
 		}))
 }
 

@@ -8,17 +8,14 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
-	"google.golang.org/protobuf/types/known/timestamppb"
-
-	"github.com/esper-lite/esper/leyline"
 	pb "github.com/esper-lite/esper/leyline/leylinepb"
+	"github.com/esper-lite/esper/oona"
 	"github.com/esper-lite/esper/urza"
 	"github.com/esper-lite/esper/weatherlight"
 )
 
-// service is what the service binary runs for prefetches: the worker over a
-// library on disk, under the supervisor, with telemetry.
+// service is what the service's binary runs for prefetches: the worker over a
+// library on disk, under the supervisor, with telemetry and housekeeping.
 type service struct {
 	*ours
 }
@@ -37,21 +34,43 @@ func (s *service) Serve(ctx context.Context, ready func()) (err error) {
 		return fmt.Errorf("contender: service: %w", err)
 	}
 	defer func() { err = errors.Join(err, lib.Close()) }()
-	worker := urza.NewPrefetchWorker(lib, s.client, urza.PrefetchConfig{Group: group, TTL: 15 * time.Minute})
-	supervisor, err := weatherlight.New(weatherlight.Config{})
+	supervisor, err := s.compose(lib, sync.OnceFunc(ready))
 	if err != nil {
 		return fmt.Errorf("contender: service: %w", err)
 	}
-	if _, err := supervisor.Add(weatherlight.Spec{Name: "urza_prefetch", Worker: signalling{worker, sync.OnceFunc(ready)}}); err != nil {
-		return fmt.Errorf("contender: service: %w", err)
+	return stopped(ctx, supervisor.Run(ctx))
+}
+
+// compose puts the workers under a supervisor, as the service does.
+func (s *service) compose(lib *urza.Library, ready func()) (*weatherlight.Supervisor, error) {
+	supervisor, err := weatherlight.New(weatherlight.Config{})
+	if err != nil {
+		return nil, err
 	}
-	reporting, stop := context.WithCancel(ctx)
-	var wg sync.WaitGroup
-	wg.Go(func() { s.telemetry(reporting, lib, worker) })
-	err = supervisor.Run(ctx)
-	stop()
-	wg.Wait()
-	return stopped(ctx, err)
+	worker := urza.NewPrefetchWorker(lib, s.client, urza.PrefetchConfig{Group: group, TTL: 15 * time.Minute})
+	reporter, err := weatherlight.NewReporter(weatherlight.ReporterConfig{
+		Supervisor: supervisor,
+		Publisher:  packets{s.client},
+		Instance:   s.opts.Consumer,
+		Sources:    []weatherlight.Source{s.client, worker, lib},
+	})
+	if err != nil {
+		return nil, err
+	}
+	housekeeper, err := s.client.Housekeeper(oona.Housekeeping{Group: group})
+	if err != nil {
+		return nil, err
+	}
+	for _, spec := range []weatherlight.Spec{
+		{Name: "telemetry", Worker: reporter},
+		{Name: "urza_prefetch", Worker: signalling{worker, ready}, After: []string{"telemetry"}},
+		{Name: "housekeeping", Worker: housekeeper, After: []string{"telemetry"}},
+	} {
+		if _, err := supervisor.Add(spec); err != nil {
+			return nil, err
+		}
+	}
+	return supervisor, nil
 }
 
 // signalling tells the bench, too, when the worker is ready.
@@ -67,33 +86,12 @@ func (w signalling) RunReady(ctx context.Context, ready func()) error {
 	})
 }
 
-// telemetryInterval is the service's default.
-const telemetryInterval = 10 * time.Second
+// packets publishes telemetry.
+type packets struct{ client *oona.Client }
 
-// telemetry publishes the figures of library and worker until ctx ends. What
-// cannot be published is left out, as in the service.
-func (s *service) telemetry(ctx context.Context, lib *urza.Library, worker *urza.PrefetchWorker) {
-	tick := time.NewTicker(telemetryInterval)
-	defer tick.Stop()
-	var figures []leyline.Metric
-	for {
-		figures = worker.AppendMetrics(lib.AppendMetrics(figures[:0]))
-		packet := &pb.TelemetryPacket{
-			PacketId:        "weatherlight-" + uuid.NewString(),
-			SourceSubsystem: "weatherlight",
-			Level:           pb.TelemetryLevel_TELEMETRY_LEVEL_INFO,
-			Timestamp:       timestamppb.Now(),
-		}
-		for _, f := range figures {
-			packet.Metrics = append(packet.Metrics, &pb.MetricPoint{Name: f.Name, Value: f.Value, Unit: f.Unit})
-		}
-		_, _ = s.client.Publish(ctx, packet)
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
+func (p packets) Publish(ctx context.Context, packet *pb.TelemetryPacket, _ pb.MessagePriority) error {
+	_, err := p.client.Publish(ctx, packet)
+	return err
 }
 
 // ServiceEnvironment returns the settings under which the service's binary does

@@ -31,6 +31,9 @@ func Start(ctx context.Context, job Job) (*Child, error) {
 	}
 	cmd := exec.CommandContext(ctx, self, Command, string(text))
 	cmd.Stderr = os.Stderr
+	// In a group, so that a signal also reaches what the child runs.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	in, errIn := cmd.StdinPipe()
 	out, errOut := cmd.StdoutPipe()
 	if err := errors.Join(errIn, errOut, cmd.Start()); err != nil {
@@ -80,10 +83,10 @@ func (c *Child) Report() (Usage, error) {
 }
 
 // Pause stops the process until Resume, as it stands.
-func (c *Child) Pause() error { return c.cmd.Process.Signal(syscall.SIGSTOP) }
+func (c *Child) Pause() error { return syscall.Kill(-c.cmd.Process.Pid, syscall.SIGSTOP) }
 
 // Resume lets a paused process go on.
-func (c *Child) Resume() error { return c.cmd.Process.Signal(syscall.SIGCONT) }
+func (c *Child) Resume() error { return syscall.Kill(-c.cmd.Process.Pid, syscall.SIGCONT) }
 
 // Stop tells the child to end in order and waits for it.
 func (c *Child) Stop() error {

@@ -34,32 +34,47 @@ func Main(text string) error {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	c, err := job.contender(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
 	ready := make(chan struct{})
 	done := make(chan error, 1)
-	go func() { done <- job.do(ctx, func() { close(ready) }) }()
+	go func() { done <- job.do(ctx, c, func() { close(ready) }) }()
 	select {
 	case err := <-done:
 		return err
 	case <-ready:
 	}
 	fmt.Println(wordReady)
-	if err := job.obey(os.Stdin, os.Stdout); err != nil {
+	if err := job.obey(c, os.Stdin, os.Stdout); err != nil {
 		return err
 	}
 	cancel()
 	return <-done
 }
 
-func (j *Job) do(ctx context.Context, ready func()) error {
+func (j *Job) contender(ctx context.Context) (contender.Contender, error) {
 	kind, err := contender.Find(j.Kind)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	c, err := kind.New(ctx, j.Options)
-	if err != nil {
-		return err
+	return kind.New(ctx, j.Options)
+}
+
+// measure returns what was used so far, by this process or, where another one
+// does the work, by that one.
+func measure(c contender.Contender) (Usage, error) {
+	program, ok := c.(interface{ PID() int })
+	if !ok || program.PID() == 0 {
+		return Measure(), nil
 	}
-	defer c.Close()
+	cpu, err := CPU(program.PID())
+	return Usage{CPU: cpu, Resident: Resident(program.PID())}, err
+}
+
+func (j *Job) do(ctx context.Context, c contender.Contender, ready func()) error {
 	if j.Role == Serve {
 		return c.Serve(ctx, ready)
 	}
@@ -71,9 +86,10 @@ func (j *Job) do(ctx context.Context, ready func()) error {
 }
 
 // obey does what the parent says until it says no more.
-func (j *Job) obey(in io.Reader, out io.Writer) error {
+func (j *Job) obey(c contender.Contender, in io.Reader, out io.Writer) error {
 	var (
 		marked Usage
+		err    error
 		known  allocations
 	)
 	profiler := profiler{want: j.Profiles}
@@ -87,10 +103,16 @@ func (j *Job) obey(in io.Reader, out io.Writer) error {
 			if err := profiler.start(); err != nil {
 				return err
 			}
-			marked = Measure()
+			if marked, err = measure(c); err != nil {
+				return err
+			}
 			fmt.Fprintln(out, wordMark)
 		case wordReport:
-			usage := Measure().Since(marked)
+			usage, err := measure(c)
+			if err != nil {
+				return err
+			}
+			usage = usage.Since(marked)
 			if err := profiler.stop(); err != nil {
 				return err
 			}

@@ -5,7 +5,6 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -52,14 +51,6 @@ func (u Usage) Plus(other Usage) Usage {
 	u.Resident += other.Resident
 	u.Sites = append(u.Sites, other.Sites...)
 	return u
-}
-
-func cpuTime() time.Duration {
-	var r syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
-		return 0
-	}
-	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }
 
 // Resident returns the resident memory of a process in bytes, 0 where /proc does

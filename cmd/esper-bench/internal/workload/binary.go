@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -49,6 +48,19 @@ func build(ctx context.Context, path string) error {
 	return nil
 }
 
+// program builds the service's binary, unless one is named or was built before.
+func (b *Bench) program(ctx context.Context) error {
+	if b.Program != "" {
+		return nil
+	}
+	path := filepath.Join(b.Dir, "service")
+	if err := build(ctx, path); err != nil {
+		return err
+	}
+	b.Program = path
+	return nil
+}
+
 // idleFor is how long a service without work is watched, after it had settled.
 const (
 	settleFor = 3 * time.Second
@@ -56,20 +68,14 @@ const (
 )
 
 // Binary starts the service's binary beside a request that waits and then watches
-// it do nothing. An empty path builds it first.
-func (b *Bench) Binary(ctx context.Context, path string) (m Binary, err error) {
-	k, err := contender.Find("service")
+// it do nothing.
+func (b *Bench) Binary(ctx context.Context) (m Binary, err error) {
+	k, err := contender.Find("binary")
 	if err != nil {
 		return m, err
 	}
 	if err := b.prepare(ctx, k); err != nil {
 		return m, err
-	}
-	if path == "" {
-		path = filepath.Join(b.Dir, "service")
-		if err := build(ctx, path); err != nil {
-			return m, err
-		}
 	}
 	c, err := k.New(ctx, b.options("bench-asker"))
 	if err != nil {
@@ -79,7 +85,7 @@ func (b *Bench) Binary(ctx context.Context, path string) (m Binary, err error) {
 	if err := c.Publish(ctx, 0, 1); err != nil {
 		return m, err
 	}
-	cmd := exec.CommandContext(ctx, path)
+	cmd := exec.CommandContext(ctx, b.Program)
 	cmd.Dir = b.Dir // where no .env is
 	cmd.Env = append(os.Environ(), contender.ServiceEnvironment(b.options("service"))...)
 	cmd.Stdout, cmd.Stderr = io.Discard, os.Stderr
@@ -101,35 +107,16 @@ func (b *Bench) Binary(ctx context.Context, path string) (m Binary, err error) {
 // watch measures a process that has nothing to do.
 func (m *Binary) watch(pid int) error {
 	time.Sleep(settleFor)
-	before, err := cpuTicks(pid)
+	before, err := process.CPU(pid)
 	if err != nil {
 		return err
 	}
 	time.Sleep(idleFor)
-	after, err := cpuTicks(pid)
+	after, err := process.CPU(pid)
 	if err != nil {
 		return err
 	}
-	const ticksPerSecond = 100 // USER_HZ, on every architecture of Linux that Go knows
-	m.CPU = float64(after-before) / ticksPerSecond / idleFor.Seconds()
+	m.CPU = (after - before).Seconds() / idleFor.Seconds()
 	m.Resident = process.Resident(pid)
 	return nil
-}
-
-// cpuTicks returns the CPU time of a process from /proc.
-func cpuTicks(pid int) (int64, error) {
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return 0, fmt.Errorf("workload: %w", err)
-	}
-	// The second field is the name, in parentheses; user and system time are
-	// fields 14 and 15.
-	_, rest, _ := strings.Cut(string(text), ") ")
-	fields := strings.Fields(rest)
-	if len(fields) < 13 {
-		return 0, errors.New("workload: /proc/<pid>/stat is not as expected")
-	}
-	user, errUser := strconv.ParseInt(fields[11], 10, 64)
-	system, errSystem := strconv.ParseInt(fields[12], 10, 64)
-	return user + system, errors.Join(errUser, errSystem)
 }

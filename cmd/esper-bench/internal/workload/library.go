@@ -17,10 +17,15 @@ func (b *Bench) libraryDir() string {
 }
 
 // prepare empties the server, and makes the library that a kind answers from
-// unless it is there.
+// and the service's binary, unless they are there.
 func (b *Bench) prepare(ctx context.Context, k contender.Kind) error {
 	if err := b.Server.Flush(ctx); err != nil || !k.Library {
 		return err
+	}
+	if k.Program {
+		if err := b.program(ctx); err != nil {
+			return err
+		}
 	}
 	dir := b.libraryDir()
 	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {

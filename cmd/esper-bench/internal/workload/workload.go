@@ -29,6 +29,8 @@ type Bench struct {
 	Load   Load
 	// Dir is a folder of the bench's own, for libraries and what is built.
 	Dir string
+	// Program is the service's binary; empty builds it when it is needed.
+	Program string
 	// Profiles are written by the first process that serves.
 	Profiles process.Profiles
 	// MaxProcs is GOMAXPROCS of what serves; zero leaves it.
@@ -62,7 +64,7 @@ func (t Throughput) CPU() time.Duration {
 func (b *Bench) options(consumer string) contender.Options {
 	return contender.Options{
 		Addr: b.Server.Addr(), Consumer: consumer,
-		Batch: b.Load.Batch, Payload: b.Load.Payload, Catalogue: b.Load.Catalogue, Dir: b.libraryDir(),
+		Batch: b.Load.Batch, Payload: b.Load.Payload, Catalogue: b.Load.Catalogue, Dir: b.libraryDir(), Program: b.Program,
 	}
 }
 
