@@ -10,43 +10,30 @@ import (
 	"github.com/esper-lite/esper/cmd/esper-bench/internal/contender"
 	"github.com/esper-lite/esper/cmd/esper-bench/internal/process"
 	"github.com/esper-lite/esper/cmd/esper-bench/internal/redisserver"
-	"github.com/esper-lite/esper/cmd/esper-bench/internal/workload"
 )
 
 // settings are what the flags say.
 type settings struct {
-	rounds    int
-	n, peerN  int
-	latencyN  int
-	countN    int
-	kinds     []contender.Kind
-	workloads []string
-	axes      map[string][]int
-	batch     int
-	maxProcs  int
-	json      bool
-	binary    string
-	redis     string
-	profiles  process.Profiles
+	rounds      int
+	n, peerN    int
+	latencyN    int
+	countN      int
+	kinds       []contender.Kind
+	workloads   []string
+	axes        map[string][]int
+	only        string
+	scaleN      int
+	scaleRounds int
+	batch       int
+	maxProcs    int
+	json        bool
+	binary      string
+	redis       string
+	profiles    process.Profiles
 }
 
 // Workloads, in the order in which they are measured.
 var workloads = []string{"streaming", "backlog", "latency", "half", "count", "binary"}
-
-// axes are the dimensions along which cost should not change, with what a run
-// that does not ask for anything else has.
-var axes = []struct {
-	name  string
-	value int
-	usage string
-}{
-	{"replicas", 1, "processes that serve"},
-	{"payload", 150, "bytes of a request"},
-	{"catalogue", 10, "artifacts in the library"},
-	{"nonces", 0, "nonces in the replay store beforehand"},
-	{"backlog", 0, "requests that wait behind those that are measured"},
-	{"followers", 0, "processes that read all answers"},
-}
 
 func parseFlags(args []string) (s settings, err error) {
 	f := flag.NewFlagSet("esper-bench", flag.ContinueOnError)
@@ -60,16 +47,19 @@ func parseFlags(args []string) (s settings, err error) {
 	f.BoolVar(&s.json, "json", false, "print one JSON document instead of tables")
 	f.StringVar(&s.binary, "binary", "", "the service's binary; empty builds it")
 	f.StringVar(&s.redis, "redis", redisserver.Program, "command that starts Redis; may be a profiler's with the server's at its end")
-	only := f.String("only", "", "contenders, separated by commas; empty means all: "+strings.Join(kindNames(), ", "))
-	which := f.String("workloads", strings.Join(workloads, ","), "of "+strings.Join(workloads, ", "))
+	f.StringVar(&s.only, "only", "", "contenders, separated by commas; empty means all: "+strings.Join(kindNames(), ", "))
+	which := f.String("workloads", "", "of "+strings.Join(workloads, ", "))
 	f.StringVar(&s.profiles.CPU, "cpuprofile", "", "write CPU profiles of what serves; the contender's name is put before the extension, the last round stays")
 	f.StringVar(&s.profiles.Mem, "memprofile", "", "likewise of every allocation")
 	f.StringVar(&s.profiles.Mutex, "mutexprofile", "", "likewise of contended mutexes")
 	f.StringVar(&s.profiles.Block, "blockprofile", "", "likewise of blocking")
 	f.StringVar(&s.profiles.Trace, "trace", "", "likewise execution traces")
+	scale := f.Bool("scale", false, "measure the cost along all axes instead of the workloads")
+	f.IntVar(&s.scaleN, "scale-n", 50_000, "prefetches per round at a value of an axis")
+	f.IntVar(&s.scaleRounds, "scale-rounds", 3, "rounds at a value of an axis")
 	lists := make(map[string]*string, len(axes))
 	for _, a := range axes {
-		lists[a.name] = f.String(a.name, strconv.Itoa(a.value), a.usage+"; several, separated by commas, measure the cost along this axis")
+		lists[a.name] = f.String(a.name, "", fmt.Sprintf("%s, %d if not given; several, separated by commas, measure the cost along this axis", a.usage, a.base))
 	}
 	if err := f.Parse(args); err != nil {
 		return s, err
@@ -77,19 +67,40 @@ func parseFlags(args []string) (s settings, err error) {
 	if f.NArg() > 0 {
 		return s, fmt.Errorf("unexpected argument %q", f.Arg(0))
 	}
-	if s.kinds, err = parseKinds(*only); err != nil {
+	if s.kinds, err = parseKinds(s.only); err != nil {
 		return s, err
 	}
-	if s.workloads, err = parseWorkloads(*which); err != nil {
+	if s.workloads, err = parseWorkloads(*which, *scale); err != nil {
 		return s, err
 	}
 	s.axes = make(map[string][]int)
-	for name, list := range lists {
-		if s.axes[name], err = parseInts(*list); err != nil {
-			return s, fmt.Errorf("-%s: %w", name, err)
+	for _, a := range axes {
+		switch list := *lists[a.name]; {
+		case list != "":
+			if s.axes[a.name], err = parseInts(list); err != nil {
+				return s, fmt.Errorf("-%s: %w", a.name, err)
+			}
+		case *scale:
+			s.axes[a.name] = a.steps
+		default:
+			s.axes[a.name] = []int{a.base}
 		}
 	}
-	return s, nil
+	return s, s.validate()
+}
+
+// validate checks what would otherwise fail late or without a reason.
+func (s *settings) validate() error {
+	for name, v := range map[string]int{
+		"rounds": s.rounds, "n": s.n, "peer-n": s.peerN, "latency-n": s.latencyN, "count-n": s.countN, "batch": s.batch,
+		"scale-n": s.scaleN, "scale-rounds": s.scaleRounds,
+		"replicas": slices.Min(s.axes["replicas"]), "payload": slices.Min(s.axes["payload"]), "catalogue": slices.Min(s.axes["catalogue"]),
+	} {
+		if v < 1 {
+			return fmt.Errorf("-%s must be 1 or more", name)
+		}
+	}
+	return nil
 }
 
 func kindNames() []string {
@@ -115,7 +126,15 @@ func parseKinds(list string) ([]contender.Kind, error) {
 	return kinds, nil
 }
 
-func parseWorkloads(list string) ([]string, error) {
+// parseWorkloads returns the workloads in their order: all of them if none is
+// named, unless scaling is asked for instead.
+func parseWorkloads(list string, scale bool) ([]string, error) {
+	switch {
+	case list == "" && scale:
+		return nil, nil
+	case list == "":
+		return workloads, nil
+	}
 	chosen := strings.Split(list, ",")
 	for _, name := range chosen {
 		if !slices.Contains(workloads, name) {
@@ -136,18 +155,4 @@ func parseInts(list string) ([]int, error) {
 		values = append(values, v)
 	}
 	return values, nil
-}
-
-// load returns the load with the first value of every axis but one.
-func (s *settings) load(axis string, value int) workload.Load {
-	of := func(name string) int {
-		if name == axis {
-			return value
-		}
-		return s.axes[name][0]
-	}
-	return workload.Load{
-		Batch: s.batch, Payload: of("payload"), Replicas: of("replicas"), Followers: of("followers"),
-		Catalogue: of("catalogue"), Nonces: of("nonces"), Backlog: of("backlog"),
-	}
 }

@@ -17,6 +17,7 @@ import (
 // session is one run of the bench.
 type session struct {
 	settings settings
+	servers  map[int]*redisserver.Server // by nodes of their cluster
 	bench    *workload.Bench
 	results  *report.Results
 }
@@ -28,31 +29,33 @@ func measure(ctx context.Context, s settings) (_ *report.Results, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	server, err := redisserver.Start(ctx, s.redis)
+	m := session{settings: s, servers: make(map[int]*redisserver.Server)}
+	defer func() { err = errors.Join(err, m.stop()) }()
+	server, err := m.server(ctx, s.axes["nodes"][0])
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, server.Stop()) }()
 	version, err := server.Version(ctx)
 	if err != nil {
 		return nil, err
 	}
-	m := session{
-		settings: s,
-		bench:    &workload.Bench{Server: server, Load: s.load("", 0), Dir: dir, Program: s.binary, Profiles: s.profiles, MaxProcs: s.maxProcs},
-		results: &report.Results{
-			Machine:    report.Machine{Cores: runtime.NumCPU(), Go: runtime.Version(), Redis: version, Load1: loadAverage()},
-			Rounds:     s.rounds,
-			Throughput: make(map[string][]report.Rate),
-			Latency:    make(map[string][]report.Delays),
-		},
+	m.bench = &workload.Bench{Server: server, Load: s.load("", 0), Dir: dir, Program: s.binary, Profiles: s.profiles, MaxProcs: s.maxProcs}
+	m.results = &report.Results{
+		Machine:    report.Machine{Cores: runtime.NumCPU(), Go: runtime.Version(), Redis: version, Load1: loadAverage()},
+		Rounds:     s.rounds,
+		Throughput: make(map[string][]report.Rate),
+		Latency:    make(map[string][]report.Delays),
 	}
 	for _, name := range s.workloads {
 		if err := m.workload(ctx, name); err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	return m.results, m.scale(ctx)
+	if err := m.scale(ctx); err != nil {
+		return nil, err
+	}
+	m.results.SetAims()
+	return m.results, nil
 }
 
 func loadAverage() (load float64) {

@@ -15,6 +15,8 @@ import (
 type Options struct {
 	// Addr is where Redis is.
 	Addr string
+	// Cluster says that it is a node of a Redis Cluster.
+	Cluster bool
 	// Consumer names this process in the consumer group.
 	Consumer string
 	// Batch is how many messages go into one round trip, where a contender
@@ -69,18 +71,28 @@ type Kind struct {
 	// Program says whether it runs Options.Program, of which no allocations
 	// are known.
 	Program bool
-	New     func(context.Context, Options) (Contender, error)
+	// Guard says whether it keeps nonces.
+	Guard bool
+	New   func(context.Context, Options) (Contender, error)
 }
 
 // Kinds are all contenders, the floor first.
 var Kinds = []Kind{
 	{Name: "floor", What: "raw go-redis: XADD, XREADGROUP, pipelined XADD + XACK", Batches: true, New: newFloor},
 	{Name: "floor+", What: "the floor with four HMAC-SHA256 and one commit script a batch", Batches: true, New: newFloorPlus},
-	{Name: "oona", What: "our bus with a handler that does nothing but answer", Batches: true, New: newOona},
-	{Name: "service", What: "what the service runs for prefetches: bus, catalogue, supervisor, telemetry", Batches: true, Library: true, New: newService},
-	{Name: "binary", What: "the service's binary with all its workers", Batches: true, Library: true, Program: true, New: newBinary},
+	{Name: "oona", What: "our bus with a handler that does nothing but answer", Batches: true, Guard: true, New: newOona},
+	{Name: "service", What: "what the service runs for prefetches: bus, catalogue, supervisor, telemetry", Batches: true, Guard: true, Library: true, New: newService},
+	{Name: "binary", What: "the service's binary with all its workers", Batches: true, Guard: true, Library: true, Program: true, New: newBinary},
 	{Name: "watermill", What: "watermill-redisstream, one subscriber", Peer: true, New: newWatermill},
 	{Name: "asynq", What: "asynq, 64 workers", Peer: true, New: newAsynq},
+}
+
+// url returns the address in the form that the service's settings have.
+func (o Options) url() string {
+	if o.Cluster {
+		return "redis+cluster://" + o.Addr
+	}
+	return "redis://" + o.Addr + "/0"
 }
 
 // Find returns the kind of that name.

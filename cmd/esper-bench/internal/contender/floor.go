@@ -7,12 +7,15 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/esper-lite/esper/cmd/esper-bench/internal/redisserver"
 )
 
-// Streams and group of the contenders that are plain Redis Streams.
+// Streams and group of the contenders that are plain Redis Streams. The hash tag
+// is that of our streams, so that all live on the same node of a cluster.
 const (
-	requests = "bench.requests"
-	answers  = "bench.answers"
+	requests = "{oona}.bench.requests"
+	answers  = "{oona}.bench.answers"
 	group    = "bench"
 )
 
@@ -23,13 +26,13 @@ const blockTime = 100 * time.Millisecond
 // anything, no script.
 type floor struct {
 	opts Options
-	rdb  *redis.Client
+	rdb  redis.UniversalClient
 }
 
 func newFloor(_ context.Context, o Options) (Contender, error) { return openFloor(o), nil }
 
 func openFloor(o Options) *floor {
-	return &floor{opts: o, rdb: redis.NewClient(&redis.Options{Addr: o.Addr, MaxRetries: -1})}
+	return &floor{opts: o, rdb: redisserver.Connect(o.Addr, o.Cluster)}
 }
 
 func (f *floor) Close() error { return f.rdb.Close() }

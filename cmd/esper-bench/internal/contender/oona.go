@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/esper-lite/esper/cmd/esper-bench/internal/redisserver"
 	"github.com/esper-lite/esper/leyline"
 	pb "github.com/esper-lite/esper/leyline/leylinepb"
 	"github.com/esper-lite/esper/oona"
@@ -31,7 +32,7 @@ type ours struct {
 	codec  *leyline.Codec
 	answer sealed
 	client *oona.Client
-	rdb    *redis.Client
+	rdb    redis.UniversalClient
 	pad    string
 }
 
@@ -47,7 +48,7 @@ func openOurs(ctx context.Context, o Options) (*ours, error) {
 		return nil, err
 	}
 	client, err := oona.Connect(ctx, oona.Config{
-		URL: "redis://" + o.Addr + "/0", Codec: codec, Consumer: o.Consumer, MaxQueueDepth: maxWaiting,
+		URL: o.url(), Codec: codec, Consumer: o.Consumer, MaxQueueDepth: maxWaiting,
 	})
 	if err != nil {
 		return nil, err
@@ -61,7 +62,7 @@ func openOurs(ctx context.Context, o Options) (*ours, error) {
 		codec:  codec,
 		answer: answer,
 		client: client,
-		rdb:    redis.NewClient(&redis.Options{Addr: o.Addr, MaxRetries: -1}),
+		rdb:    redisserver.Connect(o.Addr, o.Cluster),
 		pad:    padding(o.Payload),
 	}, nil
 }

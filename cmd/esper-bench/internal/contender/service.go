@@ -99,7 +99,7 @@ func (p packets) Publish(ctx context.Context, packet *pb.TelemetryPacket, _ pb.M
 func ServiceEnvironment(o Options) []string {
 	return []string{
 		"ESPER_LEYLINE_SECRET=" + secret,
-		"REDIS_URL=redis://" + o.Addr + "/0",
+		"REDIS_URL=" + o.url(),
 		"URZA_DATABASE_URL=sqlite:///" + catalogue(o.Dir),
 		"URZA_ARTIFACT_DIR=" + artifacts(o.Dir),
 		"TAMIYO_POLICY_DIR=" + filepath.Join(o.Dir, "policies"),

@@ -28,8 +28,20 @@ func (s *Server) ForgetCommands(ctx context.Context) error {
 	return nil
 }
 
-// CPU returns the CPU time that the server's process used so far.
-func (s *Server) CPU(ctx context.Context) (time.Duration, error) {
+// CPU returns the CPU time that the server's process used so far, and those of
+// the other nodes of its cluster.
+func (s *Server) CPU(ctx context.Context) (total time.Duration, err error) {
+	for _, node := range append([]*Server{s}, s.others...) {
+		used, err := node.cpu(ctx)
+		if err != nil {
+			return 0, err
+		}
+		total += used
+	}
+	return total, nil
+}
+
+func (s *Server) cpu(ctx context.Context) (time.Duration, error) {
 	info, err := s.info(ctx, "cpu")
 	if err != nil {
 		return 0, err

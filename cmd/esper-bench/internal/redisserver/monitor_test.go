@@ -8,6 +8,34 @@ import (
 	"github.com/esper-lite/esper/cmd/esper-bench/internal/redisserver"
 )
 
+// A client finds its way through a cluster, and all of the cluster's CPU time
+// counts.
+func TestCluster(t *testing.T) {
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		t.Skip("no redis-server on this machine")
+	}
+	for _, n := range []int{1, 3} {
+		s, err := redisserver.StartCluster(t.Context(), redisserver.Program, n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Stop()
+		c := redisserver.Connect(s.Addr(), true)
+		defer c.Close()
+		for _, key := range []string{"a", "b", "{oona}.c"} {
+			if err := c.Set(t.Context(), key, "v", 0).Err(); err != nil {
+				t.Errorf("%d nodes: %s: %v", n, key, err)
+			}
+		}
+		if has, err := s.Admin().Exists(t.Context(), "{oona}.c").Result(); has != 1 {
+			t.Errorf("%d nodes: the server is not the one with the contenders' keys: %v", n, err)
+		}
+		if used, err := s.CPU(t.Context()); used <= 0 || err != nil {
+			t.Errorf("%d nodes: CPU %v: %v", n, used, err)
+		}
+	}
+}
+
 func TestMonitorTellsScriptsFromClients(t *testing.T) {
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		t.Skip("no redis-server on this machine")

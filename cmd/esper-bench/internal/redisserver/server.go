@@ -24,6 +24,9 @@ type Server struct {
 	dir   string
 	cmd   *exec.Cmd
 	admin *redis.Client
+
+	cluster bool
+	others  []*Server // further nodes of the cluster
 }
 
 // Program is what starts where nothing else is asked for.
@@ -116,7 +119,8 @@ func (s *Server) Admin() *redis.Client { return s.admin }
 
 // Stop ends the server and removes its files. It may be called twice.
 func (s *Server) Stop() error {
-	var errs []error
+	errs := []error{stopAll(s.others)}
+	s.others = nil
 	if s.cmd != nil {
 		// By command, since a profiler around the server would not pass a
 		// signal on. It answers by closing the connection.

@@ -10,6 +10,7 @@ type Results struct {
 	Counts     []Count             `json:"counts,omitempty"`
 	Scaling    []Scaling           `json:"scaling,omitempty"`
 	Binary     *Binary             `json:"binary,omitempty"`
+	Aims       []Aim               `json:"aims,omitempty"`
 }
 
 // Machine is where it was measured.
@@ -30,6 +31,8 @@ type Rate struct {
 	PerSecond   float64 `json:"prefetches_per_s"`
 	VsFloor     float64 `json:"vs_floor,omitempty"`
 	VsFloorPlus float64 `json:"vs_floor_plus,omitempty"`
+	// VsPeers compares with each Go peer.
+	VsPeers map[string]float64 `json:"vs_peers,omitempty"`
 	// CPUVsFloor compares CPU time of all processes per prefetch: floor's
 	// divided by this one's. Other load on the machine disturbs it less.
 	CPUVsFloor     float64 `json:"cpu_vs_floor,omitempty"`
@@ -93,6 +96,11 @@ type Point struct {
 	PerSecond float64 `json:"prefetches_per_s"`
 	CPU       float64 `json:"cpu_s_per_million"`
 	VsFirst   float64 `json:"cpu_vs_first"`
+	// VsFloor compares with the floor at the same value.
+	VsFloor     float64 `json:"cpu_vs_floor,omitempty"`
+	ServiceCPU  float64 `json:"service_cpu_s_per_million"`
+	RedisCPU    float64 `json:"redis_cpu_s_per_million"`
+	FollowerCPU float64 `json:"follower_cpu_s_per_million,omitempty"`
 }
 
 // Binary is what the service's binary needs by itself.

@@ -62,6 +62,7 @@ func Rates(r Rounds[workload.Throughput]) []Rate {
 			VsFloorPlus:    ratio(runs, r.runs["floor+"], speed),
 			CPUVsFloor:     ratio(runs, r.runs["floor"], thrift),
 			CPUVsFloorPlus: ratio(runs, r.runs["floor+"], thrift),
+			VsPeers:        make(map[string]float64),
 			ServiceCPU:     over(runs, func(t run) float64 { return perMillion(t.Service.CPU, t.Prefetches) }),
 			PublisherCPU:   over(runs, func(t run) float64 { return perMillion(t.Publisher, t.Prefetches) }),
 			RedisCPU:       over(runs, func(t run) float64 { return perMillion(t.Redis, t.Prefetches) }),
@@ -72,6 +73,11 @@ func Rates(r Rounds[workload.Throughput]) []Rate {
 			Resident:       int64(over(runs, func(t run) float64 { return float64(t.Service.Resident) })),
 		}
 		rate.RedisTime = redisTime(runs)
+		for _, peer := range []string{"watermill", "asynq"} {
+			if others := r.runs[peer]; others != nil {
+				rate.VsPeers[peer] = ratio(runs, others, speed)
+			}
+		}
 		for _, t := range runs {
 			rate.Rounds = append(rate.Rounds, t.PerSecond())
 		}
@@ -130,17 +136,27 @@ func NewBinary(b workload.Binary) *Binary {
 	return &Binary{StartMs: ms(b.Start), Resident: b.Resident, CPUPercent: 100 * b.CPU}
 }
 
-// Points summarizes measurements along an axis.
-func Points(values []int, runs [][]workload.Throughput) []Point {
-	cost := func(t workload.Throughput) float64 { return perMillion(t.CPU(), t.Prefetches) }
-	points := make([]Point, len(values))
+// NewScaling summarizes one contender's measurements along an axis; runs has
+// those of all contenders, by value.
+func NewScaling(axis, name string, values []int, runs map[string][][]workload.Throughput) Scaling {
+	type run = workload.Throughput
+	cost := func(t run) float64 { return perMillion(t.CPU(), t.Prefetches) }
+	s := Scaling{Axis: axis, Name: name}
+	own, floor := runs[name], runs["floor"]
 	for i, v := range values {
-		points[i] = Point{
-			Value:     v,
-			PerSecond: over(runs[i], workload.Throughput.PerSecond),
-			CPU:       over(runs[i], cost),
-			VsFirst:   ratio(runs[i], runs[0], cost),
+		p := Point{
+			Value:       v,
+			PerSecond:   over(own[i], run.PerSecond),
+			CPU:         over(own[i], cost),
+			ServiceCPU:  over(own[i], func(t run) float64 { return perMillion(t.Service.CPU, t.Prefetches) }),
+			RedisCPU:    over(own[i], func(t run) float64 { return perMillion(t.Redis, t.Prefetches) }),
+			FollowerCPU: over(own[i], func(t run) float64 { return perMillion(t.Followers.CPU, t.Prefetches) }),
+			VsFirst:     ratio(own[i], own[0], cost),
 		}
+		if floor != nil {
+			p.VsFloor = ratio(own[i], floor[i], cost)
+		}
+		s.Points = append(s.Points, p)
 	}
-	return points
+	return s
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"text/tabwriter"
 )
 
@@ -13,6 +14,7 @@ func (r *Results) Write(w io.Writer) {
 	fmt.Fprintf(w, "%d cores, %s, redis %s, load average %.1f; medians of %d rounds\n", r.Machine.Cores, r.Machine.Go, r.Machine.Redis, r.Machine.Load1, r.Rounds)
 	for _, name := range slices.Sorted(maps.Keys(r.Throughput)) {
 		writeRates(w, name, r.Throughput[name])
+		writePeers(w, name, r.Throughput[name])
 		writeRedisTime(w, name, r.Throughput[name])
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Latency)) {
@@ -25,6 +27,7 @@ func (r *Results) Write(w io.Writer) {
 	if b := r.Binary; b != nil {
 		fmt.Fprintf(w, "\nthe service's binary: start to first answer %.0f ms, idle %.1f MB resident, %.2f %% CPU\n", b.StartMs, float64(b.Resident)/1e6, b.CPUPercent)
 	}
+	writeAims(w, r.Aims)
 }
 
 // table writes lines of columns.
@@ -75,15 +78,16 @@ func writeRedisTime(w io.Writer, name string, rates []Rate) {
 			commands[c] = commands[c] || us >= 0.05
 		}
 	}
-	head := name + ": µs of Redis per prefetch\ttotal CPU"
+	var head strings.Builder
+	head.WriteString(name + ": µs of Redis per prefetch\ttotal CPU")
 	var names []string
 	for _, c := range slices.Sorted(maps.Keys(commands)) {
 		if commands[c] {
 			names = append(names, c)
-			head += "\t" + c
+			head.WriteString("\t" + c)
 		}
 	}
-	table(w, head, func(row func(...any)) {
+	table(w, head.String(), func(row func(...any)) {
 		for _, r := range rates {
 			columns := []any{r.Name, r.RedisCPU}
 			for _, c := range names {
@@ -128,9 +132,43 @@ func writeCounts(w io.Writer, counts []Count) {
 }
 
 func writeScaling(w io.Writer, s Scaling) {
-	table(w, s.Axis+"\t"+s.Name+"/s\tCPU s/M\t× first", func(row func(...any)) {
+	table(w, s.Axis+"\t"+s.Name+"/s\tCPU s/M\t× first\t× floor\tservice s/M\tredis s/M\tfollowers s/M", func(row func(...any)) {
 		for _, p := range s.Points {
-			row(p.Value, p.PerSecond, p.CPU, p.VsFirst)
+			row(p.Value, p.PerSecond, p.CPU, p.VsFirst, p.VsFloor, p.ServiceCPU, p.RedisCPU, p.FollowerCPU)
+		}
+	})
+}
+
+func writePeers(w io.Writer, name string, rates []Rate) {
+	if len(rates) == 0 || len(rates[0].VsPeers) == 0 {
+		return
+	}
+	peers := slices.Sorted(maps.Keys(rates[0].VsPeers))
+	table(w, name+"\t× "+strings.Join(peers, "\t× "), func(row func(...any)) {
+		for _, r := range rates {
+			columns := []any{r.Name}
+			for _, p := range peers {
+				columns = append(columns, r.VsPeers[p])
+			}
+			row(columns...)
+		}
+	})
+}
+
+func writeAims(w io.Writer, aims []Aim) {
+	if len(aims) == 0 {
+		return
+	}
+	table(w, "aims of "+ours+"\twant\tgot\t", func(row func(...any)) {
+		for _, a := range aims {
+			bound, verdict := "≥ ", "no"
+			if a.AtMost {
+				bound = "≤ "
+			}
+			if a.Met {
+				verdict = "met"
+			}
+			row(a.What, bound+figure(a.Want), a.Got, verdict)
 		}
 	})
 }

@@ -63,7 +63,7 @@ func (t Throughput) CPU() time.Duration {
 // options are what the contender of one process is told.
 func (b *Bench) options(consumer string) contender.Options {
 	return contender.Options{
-		Addr: b.Server.Addr(), Consumer: consumer,
+		Addr: b.Server.Addr(), Cluster: b.Server.Cluster(), Consumer: consumer,
 		Batch: b.Load.Batch, Payload: b.Load.Payload, Catalogue: b.Load.Catalogue, Dir: b.libraryDir(), Program: b.Program,
 	}
 }
