@@ -41,9 +41,11 @@ const (
 // *leylinepb.KernelArtifactReady or a *leylinepb.KernelArtifactError. It fails
 // only where there is no answer yet: ctx ended, or the library was closed.
 func (l *Library) Answer(ctx context.Context, request *leylinepb.KernelPrefetchRequest) (proto.Message, error) {
-	artifact, err := l.Resolve(ctx, request.GetBlueprintId())
+	it, p, err := l.resolve(ctx, request.GetBlueprintId())
 	if err == nil {
-		return ready(request, &artifact), nil
+		answer := new(leylinepb.KernelArtifactReady)
+		fillReady(answer, request, it, p.sum)
+		return answer, nil
 	}
 	if cause := context.Cause(ctx); cause != nil {
 		return nil, cause
@@ -58,26 +60,30 @@ func (l *Library) Answer(ctx context.Context, request *leylinepb.KernelPrefetchR
 	}, nil
 }
 
-func ready(request *leylinepb.KernelPrefetchRequest, a *Artifact) *leylinepb.KernelArtifactReady {
-	answer := &leylinepb.KernelArtifactReady{
-		RequestId:    request.GetRequestId(),
-		BlueprintId:  request.GetBlueprintId(),
-		ArtifactRef:  a.Entry.ArtifactPath,
-		Checksum:     a.Checksum,
-		GuardDigest:  a.Entry.GuardDigest,
-		PrewarmP50Ms: a.Entry.PrewarmP50,
-		PrewarmP95Ms: a.Entry.PrewarmP95,
-	}
-	if answer.GuardDigest == "" {
-		answer.GuardDigest = fallbackDigest(a.Entry.BlueprintID, a.Entry.Tier)
-	}
-	return answer
+// fillReady fills in an answer that is still zero.
+func fillReady(answer *leylinepb.KernelArtifactReady, request *leylinepb.KernelPrefetchRequest, it *item, sum string) {
+	answer.RequestId = request.GetRequestId()
+	answer.BlueprintId = request.GetBlueprintId()
+	answer.ArtifactRef = it.entry.ArtifactPath
+	answer.Checksum = sum
+	answer.GuardDigest = it.guardDigest()
+	answer.PrewarmP50Ms = it.entry.PrewarmP50
+	answer.PrewarmP95Ms = it.entry.PrewarmP95
 }
 
-// fallbackDigest stands in for the guard digest of a record that has none.
-func fallbackDigest(blueprintID string, tier leylinepb.BlueprintTier) string {
-	sum := sha256.Sum256([]byte(blueprintID + ":" + strconv.Itoa(int(tier))))
-	return hex.EncodeToString(sum[:])
+// guardDigest returns the guard digest of a record, or what stands in for it,
+// which is made once.
+func (it *item) guardDigest() string {
+	if it.entry.GuardDigest != "" {
+		return it.entry.GuardDigest
+	}
+	if made := it.digest.Load(); made != nil {
+		return *made
+	}
+	sum := sha256.Sum256([]byte(it.entry.BlueprintID + ":" + strconv.Itoa(int(it.entry.Tier))))
+	digest := hex.EncodeToString(sum[:])
+	it.digest.Store(&digest)
+	return digest
 }
 
 func answerReason(err error) string {

@@ -26,7 +26,9 @@ type item struct {
 	ticket      uint64 // guarded by index.mu
 
 	proof    atomic.Pointer[proof]
-	reported atomic.Int64 // Unix nanoseconds of the last integrity event
+	looked   atomic.Int64           // Unix nanoseconds of the last look at the file for AnswerKnown
+	reported atomic.Int64           // Unix nanoseconds of the last integrity event
+	digest   atomic.Pointer[string] // see guardDigest
 }
 
 // deletion remembers a row that this library deleted, against reads that were

@@ -29,8 +29,23 @@ type Bus interface {
 
 // Answerer answers one request; *[Library] satisfies it. It fails only where
 // there is no answer yet. It is called from several goroutines at once.
+//
+// Where it also has the method AnswerKnown of [Library], that is asked first, for
+// one request after the other, and Answer only where it reports false.
 type Answerer interface {
 	Answer(ctx context.Context, request *leylinepb.KernelPrefetchRequest) (proto.Message, error)
+}
+
+// knower answers what needs no waiting into memory of the caller's.
+type knower interface {
+	AnswerKnown(request *leylinepb.KernelPrefetchRequest, answer *leylinepb.KernelArtifactReady) bool
+}
+
+// knowsNothing is for an [Answerer] without that method.
+type knowsNothing struct{}
+
+func (knowsNothing) AnswerKnown(*leylinepb.KernelPrefetchRequest, *leylinepb.KernelArtifactReady) bool {
+	return false
 }
 
 // PrefetchConfig configures a [PrefetchWorker].
@@ -54,6 +69,7 @@ type PrefetchConfig struct {
 // emergency stream. It is a worker for a supervisor.
 type PrefetchWorker struct {
 	answers Answerer
+	known   knower
 	bus     Bus
 	cfg     PrefetchConfig
 
@@ -64,7 +80,11 @@ type PrefetchWorker struct {
 // NewPrefetchWorker returns a worker that answers from answers.
 func NewPrefetchWorker(answers Answerer, bus Bus, cfg PrefetchConfig) *PrefetchWorker {
 	cfg.Objective = cmp.Or(cfg.Objective, DefaultPrefetchObjective)
-	return &PrefetchWorker{answers: answers, bus: bus, cfg: cfg}
+	known, ok := answers.(knower)
+	if !ok {
+		known = knowsNothing{}
+	}
+	return &PrefetchWorker{answers: answers, known: known, bus: bus, cfg: cfg}
 }
 
 // Run serves until ctx ends, and then returns nil once what it was doing is
@@ -117,29 +137,31 @@ const (
 
 var errPatience = errors.New("urza: artifact is still being verified")
 
-// Handle answers a batch of requests side by side; see [oona.Handler].
+// Handle answers a batch of requests; see [oona.Handler]. What is known is
+// answered at once, one after the other; the rest, which may have to be waited
+// for, side by side.
 func (w *PrefetchWorker) Handle(ctx context.Context, batch []*oona.Message) []oona.Result {
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, errPatience)
-	defer cancel()
 	results := make([]oona.Result, len(batch))
-	if len(batch) == 1 {
-		results[0] = w.answer(ctx, batch[0])
-		return results
+	if rest := w.answerAllKnown(batch, results); len(rest) > 0 {
+		w.answerAll(ctx, batch, results, rest)
 	}
-	var wg sync.WaitGroup
-	for i, m := range batch {
-		wg.Go(func() { results[i] = w.answer(ctx, m) })
-	}
-	wg.Wait()
 	return results
 }
 
+// answerAll answers those messages of a batch whose indexes are given.
+func (w *PrefetchWorker) answerAll(ctx context.Context, batch []*oona.Message, results []oona.Result, indexes []int) {
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, errPatience)
+	defer cancel()
+	var wg sync.WaitGroup
+	for _, i := range indexes[1:] {
+		wg.Go(func() { results[i] = w.answer(ctx, batch[i]) })
+	}
+	results[indexes[0]] = w.answer(ctx, batch[indexes[0]])
+	wg.Wait()
+}
+
 func (w *PrefetchWorker) answer(ctx context.Context, m *oona.Message) (result oona.Result) {
-	defer func() {
-		if v := recover(); v != nil { // the bus cannot: this goroutine is ours
-			result = oona.Result{Err: fmt.Errorf("urza: panic: %v\n%s", v, debug.Stack())}
-		}
-	}()
+	defer keepPanic(&result)
 	request, ok := m.Body.(*leylinepb.KernelPrefetchRequest)
 	if !ok {
 		return oona.Result{Err: oona.DeadLetter(fmt.Errorf("%w: %T", leyline.UnexpectedType, m.Body))}
@@ -155,4 +177,12 @@ func (w *PrefetchWorker) answer(ctx context.Context, m *oona.Message) (result oo
 	w.count.answered(answer)
 	w.latency.add(time.Since(start))
 	return oona.Result{Answers: []proto.Message{answer}}
+}
+
+// keepPanic turns a panic into the failure of one message. The bus cannot: the
+// goroutine may be ours, and the other messages of the batch are fine.
+func keepPanic(result *oona.Result) {
+	if v := recover(); v != nil {
+		*result = oona.Result{Err: fmt.Errorf("urza: panic: %v\n%s", v, debug.Stack())}
+	}
 }

@@ -36,8 +36,16 @@ func (l *Library) Lookup(blueprintID string) (Entry, bool) {
 // *[ChecksumError], [ErrMalformed], [ErrUnavailable] where the catalogue had to
 // be asked and could not, or the cause of ctx.
 func (l *Library) Resolve(ctx context.Context, blueprintID string) (Artifact, error) {
+	it, p, err := l.resolve(ctx, blueprintID)
+	if err != nil {
+		return Artifact{}, err
+	}
+	return Artifact{Entry: it.entry, Checksum: p.sum, Size: p.id.size}, nil
+}
+
+func (l *Library) resolve(ctx context.Context, blueprintID string) (*item, *proof, error) {
 	if l.ctx.Err() != nil {
-		return Artifact{}, ErrClosed
+		return nil, nil, ErrClosed
 	}
 	start := time.Now()
 	it := l.index.get(blueprintID)
@@ -48,10 +56,10 @@ func (l *Library) Resolve(ctx context.Context, blueprintID string) (Artifact, er
 		l.count.misses.Add(1)
 		var err error
 		if it, err = l.reread(ctx, blueprintID); err != nil {
-			return Artifact{}, err
+			return nil, nil, err
 		}
 		if it == nil {
-			return Artifact{}, fmt.Errorf("%w: %q", ErrNotFound, blueprintID)
+			return nil, nil, fmt.Errorf("%w: %q", ErrNotFound, blueprintID)
 		}
 	}
 	p, err := l.verified(ctx, it)
@@ -61,10 +69,7 @@ func (l *Library) Resolve(ctx context.Context, blueprintID string) (Artifact, er
 	if err != nil && l.ctx.Err() != nil {
 		err = ErrClosed // and not what a library that is being closed looks like
 	}
-	if err != nil {
-		return Artifact{}, err
-	}
-	return Artifact{Entry: it.entry, Checksum: p.sum, Size: p.id.size}, nil
+	return it, p, err
 }
 
 // secondLook decides about an artifact that failed: if the row was changed by
@@ -104,10 +109,15 @@ func (l *Library) verified(ctx context.Context, it *item) (*proof, error) {
 	if err != nil {
 		return nil, err
 	}
+	return p, l.checkProof(&it.entry, p)
+}
+
+// checkProof compares a file, as it was hashed, with its record.
+func (l *Library) checkProof(e *Entry, p *proof) error {
 	if ttl := l.cfg.CacheTTL; ttl > 0 && time.Since(time.Unix(0, p.id.modified)) > ttl {
-		return nil, fmt.Errorf("%w: artifact of %q is expired", ErrNotFound, it.entry.BlueprintID)
+		return fmt.Errorf("%w: artifact of %q is expired", ErrNotFound, e.BlueprintID)
 	}
-	return p, checkSum(&it.entry, p.sum)
+	return checkSum(e, p.sum)
 }
 
 func checkSum(e *Entry, sum string) error {
@@ -120,10 +130,8 @@ func checkSum(e *Entry, sum string) error {
 // prove returns the hash of an item's file, computed now or known from its
 // identity.
 func (l *Library) prove(ctx context.Context, it *item) (*proof, error) {
-	if p := it.proof.Load(); p != nil && p.name != "" {
-		if info, err := l.store.root.Load().Stat(p.name); err == nil && identify(info) == p.id {
-			return p, nil
-		}
+	if p := it.proof.Load(); p != nil && p.name != "" && l.current(p) {
+		return p, nil
 	}
 	const tries = 3
 	var err error
@@ -146,6 +154,12 @@ func (l *Library) prove(ctx context.Context, it *item) (*proof, error) {
 		}
 	}
 	return nil, cmp.Or(err, errChanging)
+}
+
+// current reports whether the file of a proof is still the one that was hashed.
+func (l *Library) current(p *proof) bool {
+	info, err := l.store.root.Load().Stat(p.name)
+	return err == nil && identify(info) == p.id
 }
 
 // errChanging is returned for a file that is written to all the time.

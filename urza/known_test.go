@@ -1,0 +1,109 @@
+package urza_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/esper-lite/esper/leyline/leylinepb"
+	"github.com/esper-lite/esper/urza"
+)
+
+// known asks for what can be answered at once; nil for nothing.
+func known(l *urza.Library, id string) *leylinepb.KernelArtifactReady {
+	answer := new(leylinepb.KernelArtifactReady)
+	if !l.AnswerKnown(request("r", id), answer) {
+		return nil
+	}
+	return answer
+}
+
+// What is answered at once is what Answer says, and only what was verified.
+func TestKnownAnswers(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, urza.Config{WorkDir: dir})
+	add(t, l, "BP", "content")
+	path := filepath.Join(dir, add(t, l, "GONE", "content").ArtifactPath)
+	for _, id := range []string{"GONE", "NOBODY"} {
+		ask(t, l, id)
+	}
+	os.Remove(path)
+	if known(l, "NOBODY") != nil || known(l, "GONE") != nil {
+		t.Error("known, though there is none")
+	}
+	want, err := l.Answer(t.Context(), request("r", "BP"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := known(l, "BP"); got == nil || string(marshal(t, got)) != string(marshal(t, want)) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	l.Close()
+	if known(l, "BP") != nil {
+		t.Error("known to a closed library")
+	}
+}
+
+// A file that was changed behind the library's back is found out within the time
+// that is documented; a row that was changed, at once.
+func TestKnownAnswersDoNotLast(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		l := open(t, urza.Config{WorkDir: dir})
+		path := filepath.Join(dir, add(t, l, "BP", "content").ArtifactPath)
+		ask(t, l, "BP")
+		if known(l, "BP") == nil {
+			t.Fatal("not known after it was verified")
+		}
+		if err := os.WriteFile(path, []byte("CONTENT"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(100 * time.Millisecond)
+		if known(l, "BP") != nil {
+			t.Error("known, though the file was changed 100 ms ago")
+		}
+		if got := ask(t, l, "BP"); got != urza.ReasonChecksumMismatch {
+			t.Error(got)
+		}
+		if known(l, "BP") != nil {
+			t.Error("known, though the file is not what its record says")
+		}
+		add(t, l, "BP", "new content")
+		ask(t, l, "BP")
+		if got := known(l, "BP"); got.GetChecksum() != sumOf("new content") {
+			t.Errorf("after a save: %v", got)
+		}
+	})
+}
+
+func TestKnownAnswersExpire(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, urza.Config{WorkDir: dir, CacheTTL: time.Hour})
+	path := filepath.Join(dir, add(t, l, "BP", "content").ArtifactPath)
+	old := time.Now().Add(-2 * time.Hour)
+	if err := os.Chtimes(path, old, old); err != nil {
+		t.Fatal(err)
+	}
+	ask(t, l, "BP") // hashes it
+	if known(l, "BP") != nil {
+		t.Error("known, though it is expired")
+	}
+}
+
+func BenchmarkAnswerKnown(b *testing.B) {
+	l := open(b, urza.Config{WorkDir: b.TempDir()})
+	add(b, l, "BP", "content")
+	r := request("r", "BP")
+	if _, err := l.Answer(b.Context(), r); err != nil {
+		b.Fatal(err)
+	}
+	answer := new(leylinepb.KernelArtifactReady)
+	b.ReportAllocs()
+	for b.Loop() {
+		if !l.AnswerKnown(r, answer) {
+			b.Fatal("not known")
+		}
+	}
+}
