@@ -20,8 +20,9 @@ dead letters, seeds, policies and emergencies. Rates, percentiles and "last
 minute" are of the last minute.
 
 It needs only the bus, and takes nothing from it. With --watch it stays and is
-kept up to date; where the output is no terminal it then writes a line whenever
-something changes.`,
+kept up to date, also while Redis is away; where the output is no terminal it
+writes a line whenever something changes, and with --json a document a line,
+every second.`,
 		Args: argsError(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			switch {
@@ -30,9 +31,13 @@ something changes.`,
 			case look.timeout <= 0:
 				return usageErrorf("--timeout must be more than 0s")
 			}
+			if look.watch {
+				return a.watch(cmd.Context(), look)
+			}
 			return a.status(cmd.Context(), look)
 		},
 	}
+	cmd.Flags().BoolVarP(&look.watch, "watch", "w", false, "stay, and keep it up to date")
 	cmd.Flags().DurationVar(&look.since, "since", 5*time.Minute, "how far back to look for processes")
 	cmd.Flags().DurationVar(&look.timeout, "timeout", 5*time.Second, "how long to wait for Redis")
 	return cmd
@@ -40,6 +45,7 @@ something changes.`,
 
 // statusFlags are the flags of status.
 type statusFlags struct {
+	watch   bool
 	since   time.Duration
 	timeout time.Duration
 }

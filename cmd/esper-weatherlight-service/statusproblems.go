@@ -200,10 +200,16 @@ func queueProblems(v *fleetView) (found []problem) {
 		if q.OldestS != nil {
 			text += ", the oldest for " + shortSeconds(old)
 		}
-		found = append(found, problem{
+		p := problem{
 			severityWarning, "queue " + q.Stream, text,
-			"More comes in than is worked off: look at the workers above, or start more replicas.",
-		})
+			"More comes in than is worked off: look at the workers below, or start more replicas.",
+		}
+		if q.Group != "" && q.Group != consumerGroup {
+			p.Severity = severityNotice
+			p.Subject += " of " + q.Group
+			p.Remedy = "Its reader is another service: start it again, or remove the group if it is not needed."
+		}
+		found = append(found, p)
 	}
 	return found
 }

@@ -9,8 +9,7 @@ import (
 	"github.com/esper-lite/esper/oona"
 )
 
-// queueView is what waits in a stream, for the group of consumers that is
-// furthest behind.
+// queueView is what waits in a stream for one group of consumers.
 type queueView struct {
 	Stream  string   `json:"stream"`
 	Group   string   `json:"group,omitempty"`
@@ -27,20 +26,25 @@ type queueReading struct {
 	DeadLetters *int64
 }
 
-// readQueues asks Redis what waits: one command. It returns what it can: where
-// that is refused, what the processes report has to do.
+// readQueues asks Redis what waits: one command.
 func readQueues(ctx context.Context, client *oona.Client) (read queueReading, err error) {
-	if err := client.Sample(ctx); err != nil {
+	queues, err := client.Queues(ctx)
+	if err != nil {
 		return read, err
 	}
 	streams := client.Streams()
-	for _, name := range streams.All() {
-		depth := client.Depth(name)
+	now := client.Now()
+	for _, q := range queues {
+		served := q.Stream == streams.KernelRequests || q.Stream == streams.Emergency
 		switch {
-		case name == streams.DeadLetter:
-			read.DeadLetters = &depth.Length
-		case depth.Waiting > 0 || name == streams.KernelRequests || name == streams.Emergency:
-			read.Queues = append(read.Queues, queueView{Stream: name, Waiting: &depth.Waiting, Length: &depth.Length})
+		case q.Stream == streams.DeadLetter:
+			read.DeadLetters = &q.Length
+		case q.Waiting() > 0 || served && (q.Group == "" || q.Group == consumerGroup):
+			view := queueView{Stream: q.Stream, Group: printable(q.Group), Waiting: new(q.Waiting()), Pending: &q.Pending, Length: &q.Length}
+			if !q.Oldest.IsZero() {
+				view.OldestS = new(max(0, now.Sub(q.Oldest).Seconds()))
+			}
+			read.Queues = append(read.Queues, view)
 		}
 	}
 	return read, nil

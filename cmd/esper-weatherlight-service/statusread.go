@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/esper-lite/esper/leyline"
 	pb "github.com/esper-lite/esper/leyline/leylinepb"
 	"github.com/esper-lite/esper/oona"
 )
@@ -109,20 +110,34 @@ func (o *observer) view(interval, keep time.Duration, bus busView, queues queueR
 	return o.fleet.view(now, interval, bus, queues)
 }
 
-// observe connects for a command that only looks, within timeout. Nothing is
-// logged: what is wrong with the bus is shown.
-func (a *app) observe(ctx context.Context, timeout time.Duration) (settings, *oona.Client, error) {
+// lookSettings are the settings of a command that only looks, and waits for
+// Redis for at most timeout. Nothing is logged: what is wrong with the bus is
+// shown.
+func (a *app) lookSettings(timeout time.Duration) (settings, *leyline.KeyFiles, error) {
 	s, err := loadSettings(a.environ)
 	if err != nil {
 		return s, nil, err
 	}
 	s.BootTimeout = min(s.BootTimeout, timeout)
-	quiet := slog.New(slog.DiscardHandler)
-	quietRedis(quiet)
+	quietRedis(slog.New(slog.DiscardHandler))
 	keys, err := openKeys(s, newLogger(a.Err, s.LogFormat, slog.LevelError))
 	if err != nil {
 		return s, nil, err
 	}
-	client, err := connect(ctx, s, keys.Keyring(), newIdentity(), "status", quiet)
+	return s, keys, nil
+}
+
+// connectToLook connects to the bus for a command that only looks.
+func connectToLook(ctx context.Context, s settings, keys *leyline.Keyring) (*oona.Client, error) {
+	return connect(ctx, s, keys, newIdentity(), "status", slog.New(slog.DiscardHandler))
+}
+
+// observe connects for a command that only looks once, within timeout.
+func (a *app) observe(ctx context.Context, timeout time.Duration) (settings, *oona.Client, error) {
+	s, keys, err := a.lookSettings(timeout)
+	if err != nil {
+		return s, nil, err
+	}
+	client, err := connectToLook(ctx, s, keys.Keyring())
 	return s, client, err
 }

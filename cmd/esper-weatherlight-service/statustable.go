@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -98,18 +99,29 @@ func (v *instanceView) upWorkers(fleet *fleetView) (n int) {
 const errorWidth = 48
 
 func (p *palette) workers(v *fleetView, width int) []string {
+	return p.workerTable(v.Workers, width, true)
+}
+
+// workerTable lists workers, of one process or of many.
+func (p *palette) workerTable(workers []workerView, width int, many bool) []string {
 	columns := []column{
 		{"WORKER", false}, {"PROCESS", false}, {"STATE", false}, {"RESTARTS", true}, {"LAST MIN", true}, {"LAST ERROR", false},
 	}
-	rows := make([][]string, len(v.Workers))
-	for n := range v.Workers {
-		w := &v.Workers[n]
+	rows := make([][]string, len(workers))
+	for n := range workers {
+		w := &workers[n]
 		rows[n] = []string{
 			w.Worker, w.Instance, p.state(w).Render(w.stateText()), count(w.Restarts), count(w.Recent), w.errorText(errorWidth),
+		}
+		if !many {
+			rows[n] = slices.Delete(rows[n], 1, 2)
 		}
 	}
 	if len(rows) == 0 {
 		return nil
+	}
+	if !many {
+		columns = slices.Delete(columns, 1, 2)
 	}
 	return p.table(columns, rows, width)
 }
@@ -130,11 +142,11 @@ func (v *workerView) errorText(width int) string {
 }
 
 func (p *palette) queues(v *fleetView, width int) []string {
-	columns := []column{{"QUEUE", false}, {"WAITING", true}, {"PENDING", true}, {"OLDEST", true}, {"LENGTH", true}}
+	columns := []column{{"QUEUE", false}, {"GROUP", false}, {"WAITING", true}, {"PENDING", true}, {"OLDEST", true}, {"LENGTH", true}}
 	rows := make([][]string, len(v.Queues))
 	for n, q := range v.Queues {
 		rows[n] = []string{
-			q.Stream, optional(q.Waiting, countOf), optional(q.Pending, countOf), optional(q.OldestS, shortSeconds), optional(q.Length, countOf),
+			q.Stream, q.Group, optional(q.Waiting, countOf), optional(q.Pending, countOf), optional(q.OldestS, shortSeconds), optional(q.Length, countOf),
 		}
 	}
 	if len(rows) == 0 {

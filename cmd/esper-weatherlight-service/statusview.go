@@ -65,8 +65,8 @@ type instanceView struct {
 	P95MS       *float64 `json:"latency_p95_ms"`
 	LastErrorAt string   `json:"last_error_at,omitempty"`
 
-	history []float64 // prefetches per second, oldest first
-	latency []float64 // newest latency in ms, oldest first
+	series  series
+	latency prefetchView // its percentiles
 }
 
 // workerView is one worker of one process.
@@ -240,10 +240,10 @@ func (i *instance) view(now time.Time, interval time.Duration) instanceView {
 	if v.RatePerS = perSecond(v.RatePerS, took); !v.alive() {
 		v.RatePerS = 0
 	}
-	for _, st := range i.steps {
-		v.history = append(v.history, perSecond(st.Prefetches, st.To.Sub(st.From)))
-		v.latency = append(v.latency, st.LatencyMS)
-	}
+	latency := newPercentiles()
+	latency.add(i)
+	latency.into(&v.latency)
+	v.series = seriesOf([]*instance{i}, s.Arrived, i.interval(interval))
 	return v
 }
 
