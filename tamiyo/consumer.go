@@ -243,6 +243,7 @@ func (c *Consumer) swap(ctx context.Context, u Update, m *oona.Message) error {
 	}
 	if err := c.settle(m, &u); err != nil {
 		c.takeBack(ctx)
+		c.count.unrecorded.Add(1)
 		c.cfg.Logger.ErrorContext(ctx, "policy update could not be recorded, will retry", "policy_id", u.PolicyID, "error", err)
 		return err
 	}

@@ -256,6 +256,9 @@ func TestFullDisk(t *testing.T) {
 	if id := currentID(c); id != "policy-1" {
 		t.Errorf("%s runs", id)
 	}
+	if n := figure(c, "tamiyo.policy.record_failures_total"); n != 1 {
+		t.Errorf("%v failures are told, want 1", n)
+	}
 	if err := os.Rename(dir+".gone", dir); err != nil {
 		t.Fatal(err)
 	}
@@ -312,4 +315,14 @@ func TestStopDuringASwap(t *testing.T) {
 	if id := currentID(c); id != "policy-1" {
 		t.Errorf("%q runs", id)
 	}
+}
+
+// figure returns the value of a figure of the consumer; -1 where it has none.
+func figure(c *tamiyo.Consumer, name string) float64 {
+	for _, m := range c.AppendMetrics(nil) {
+		if m.Name == name {
+			return m.Value
+		}
+	}
+	return -1
 }

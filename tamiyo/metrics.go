@@ -12,6 +12,7 @@ type counters struct {
 	noted      atomic.Uint64
 	rolledBack atomic.Uint64
 	gaps       atomic.Uint64
+	unrecorded atomic.Uint64 // tries to record an update that failed
 	restored   atomic.Bool
 	refused    [8]atomic.Uint64 // by the order of Reasons; the last is for none of them
 }
@@ -37,6 +38,7 @@ func (c *Consumer) AppendMetrics(dst []leyline.Metric) []leyline.Metric {
 	count("noted_total", c.count.noted.Load())
 	count("rolled_back_total", c.count.rolledBack.Load())
 	count("gaps_total", c.count.gaps.Load())
+	count("record_failures_total", c.count.unrecorded.Load())
 	for i, reason := range Reasons() {
 		count("refused."+string(reason), c.count.refused[i].Load())
 	}

@@ -55,6 +55,8 @@ var watchedFigures = []watchedFigure{
 		"More was forwarded than could be published; figures of that time are missing."},
 	{"tamiyo.policy.gaps_total", severityWarning, nil, 0, "%s gaps in the policy stream: updates were deleted unseen",
 		"Compare with \"policy show\", and publish the policy that should run again."},
+	{"tamiyo.policy.record_failures_total", severityCritical, nil, 0, "a policy update could not be stored, %s tries failed; the policy from before runs on",
+		"Look at the disk and the rights under TAMIYO_POLICY_DIR; it is tried again by itself."},
 	{"kasmina.seeds.fallbacks_total", severityWarning, nil, 0, "%s seeds run a fallback kernel",
 		"Their kernel could not be loaded: look at the prefetch errors and at the artifacts."},
 }

@@ -34,8 +34,8 @@ func TestDiagnosis(t *testing.T) {
 		{"halt", "critical", []string{`critical emergency signal: halt 3s ago: "loss is not finite" from tolaria`}},
 		{"slow", "critical", []string{
 			"critical alpha-0123456789ab: cannot read the catalogue",
-			"warning prefetch: 1 of 20 answers takes more than 3.50 ms, the objective is 1.00 ms",
 			"warning alpha-0123456789ab: 2 artifacts are damaged",
+			"warning prefetch: 1 of 20 answers takes more than 3.50 ms, the objective is 1.00 ms",
 		}},
 	} {
 		t.Run(test.story, func(t *testing.T) {

@@ -75,6 +75,9 @@ func (c *changeLog) show(v *fleetView) error {
 
 // problemKey says which problem it is, whatever its figures are right now.
 func problemKey(p problem) string {
+	if strings.HasPrefix(p.Subject, "worker ") {
+		return p.Subject // a worker that crashes is down and up by turns
+	}
 	text := strings.Map(func(r rune) rune {
 		if unicode.IsDigit(r) || strings.ContainsRune(".,", r) {
 			return -1

@@ -11,11 +11,11 @@ import (
 )
 
 // watchLive draws the fleet on a terminal until somebody presses q or ctx ends.
-func watchLive(ctx context.Context, w *watcher, out io.Writer) error {
+func watchLive(ctx context.Context, w *watcher, out io.Writer, options ...tea.ProgramOption) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	program := tea.NewProgram(newScreen(newPalette(out)), tea.WithContext(ctx), tea.WithOutput(out), tea.WithAltScreen(),
-		tea.WithoutSignalHandler())
+	options = append(options, tea.WithContext(ctx), tea.WithOutput(out), tea.WithAltScreen(), tea.WithoutSignalHandler())
+	program := tea.NewProgram(newScreen(newPalette(out)), options...)
 	var failed error
 	var watching sync.WaitGroup
 	watching.Go(func() {

@@ -88,14 +88,18 @@ func (p *palette) table(columns []column, rows [][]string, width int) []string {
 	if last := len(columns) - 1; !columns[last].right {
 		total += min(0, leastName-widths[last]) // a text at the end may be cut
 	}
-	if width > 0 && total > width {
+	for width > 0 && total > width {
 		widest := 0
 		for i, c := range columns[:len(columns)-1] {
 			if !c.right && widths[i] > widths[widest] {
 				widest = i
 			}
 		}
-		widths[widest] = max(min(widths[widest], leastName), widths[widest]-(total-width))
+		if widths[widest] <= leastName {
+			break
+		}
+		widths[widest]--
+		total--
 	}
 	titles := make([]string, len(columns))
 	for i, c := range columns {

@@ -30,7 +30,7 @@ func diagnose(v *fleetView) []problem {
 	found := []problem{}
 	for _, check := range []func(*fleetView) []problem{
 		busProblems, absenceProblems, silenceProblems, workerProblems, healthProblems, emergencyProblems,
-		deadLetterProblems, queueProblems, refusalProblems, prefetchProblems, figureProblems, policyProblems,
+		figureProblems, deadLetterProblems, refusalProblems, queueProblems, prefetchProblems, policyProblems,
 	} {
 		found = append(found, check(v)...)
 	}
@@ -124,6 +124,8 @@ func healthProblems(v *fleetView) (found []problem) {
 	for _, i := range v.Instances {
 		p := problem{Subject: i.Instance}
 		switch {
+		case i.Health == "critical" && v.troubled(i.Instance):
+			continue // its workers' errors are told
 		case i.Health == "critical":
 			p.Severity, p.Text = severityCritical, fmt.Sprintf("says that it is critical (%s)", i.Summary)
 			p.Remedy = "None of its workers is up: mend what their errors say."

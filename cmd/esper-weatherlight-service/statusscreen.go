@@ -75,7 +75,7 @@ func (s *screen) sortInstances() {
 		case sortRate:
 			return cmp.Compare(b.RatePerS, a.RatePerS)
 		case sortLatency:
-			return cmp.Compare(deref(b.LatencyMS), deref(a.LatencyMS))
+			return cmp.Compare(deref(b.P95MS), deref(a.P95MS))
 		case sortUptime:
 			return cmp.Compare(deref(a.UptimeS), deref(b.UptimeS))
 		}
@@ -191,7 +191,9 @@ func (s *screen) problems(room int) []string {
 	var lines []string
 	for n, problem := range s.view.Problems {
 		told := wrapped(fmt.Sprintf("%s %s %s", s.palette.mark(problem.Severity), s.palette.bold.Render(problem.Subject+":"), problem.Text), s.width, 3)
-		told = append(told, fitted("  "+s.palette.dim.Render("→ "+problem.Remedy), s.width))
+		for _, line := range wrapped("→ "+problem.Remedy, s.width-2, 2) {
+			told = append(told, "  "+s.palette.dim.Render(line))
+		}
 		if n > 0 && len(lines)+len(told) > room {
 			return append(lines, s.palette.warn.Render(fmt.Sprintf("  and %d more, in \"status\"", len(s.view.Problems)-n)))
 		}

@@ -67,7 +67,7 @@ func (p *palette) problems(v *fleetView, width int) []string {
 func (p *palette) instances(v *fleetView, width int) []string {
 	columns := []column{
 		{"PROCESS", false}, {"HEALTH", false}, {"SUMMARY", false}, {"UP", true}, {"SEEN", true},
-		{"WORKERS", true}, {"PREFETCH/S", true}, {"LATENCY", true},
+		{"WORKERS", true}, {"PREFETCH/S", true}, {"P95", true},
 	}
 	rows := make([][]string, len(v.Instances))
 	for n := range v.Instances {
@@ -75,7 +75,7 @@ func (p *palette) instances(v *fleetView, width int) []string {
 		rows[n] = []string{
 			i.Instance, p.health(i.Health).Render(i.Health), i.Summary, optional(i.UptimeS, shortSeconds),
 			shortSeconds(i.SeenAgoS), fmt.Sprintf("%d/%d", i.upWorkers(v), i.Workers), rate(i.RatePerS),
-			optional(i.LatencyMS, millis),
+			optional(i.P95MS, millis),
 		}
 	}
 	if len(rows) == 0 {

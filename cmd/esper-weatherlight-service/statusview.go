@@ -79,6 +79,8 @@ type workerView struct {
 	BackoffS  *float64 `json:"backoff_seconds"`
 	LastError string   `json:"last_error,omitempty"`
 	ErrorAgoS *float64 `json:"last_error_seconds_ago"`
+
+	young bool // its process has just begun
 }
 
 // prefetchView is the main job, over all processes.
@@ -223,7 +225,6 @@ func (i *instance) view(now time.Time, interval time.Duration) instanceView {
 		Running:   int(s.figure("weatherlight.tasks.running")),
 		Restarts:  s.figure("weatherlight.restarts_total"),
 		LatencyMS: known(s.Figures, "urza.prefetch.latency_ms"),
-		P95MS:     known(s.Figures, "slo.urza_prefetch_latency_ms_actual"),
 	}
 	if at := s.figure("weatherlight.last_error_ts"); at > 0 {
 		v.LastErrorAt = time.UnixMilli(int64(at * 1000)).UTC().Format(time.RFC3339)
@@ -243,6 +244,7 @@ func (i *instance) view(now time.Time, interval time.Duration) instanceView {
 	latency := newPercentiles()
 	latency.add(i)
 	latency.into(&v.latency)
+	v.P95MS = v.latency.P95MS
 	v.series = seriesOf([]*instance{i}, s.Arrived, i.interval(interval))
 	return v
 }
@@ -268,6 +270,7 @@ func (i *instance) workers(now time.Time, health string) []workerView {
 			State:    i.state(worker, running != 0, health),
 			Restarts: i.latest.figure("weatherlight.worker." + worker + ".restarts"),
 			Recent:   recent[worker],
+			young:    i.latest.figure("weatherlight.uptime_s") < startTime.Seconds(),
 			BackoffS: known(i.latest.Figures, "weatherlight.worker."+worker+".backoff_seconds"),
 		}
 		if failure, ok := i.failures[worker]; ok {
@@ -304,6 +307,10 @@ func (i *instance) state(worker string, running bool, health string) string {
 	}
 	return stateNotRunning
 }
+
+// startTime is how long a process may take until all of its workers are up,
+// before somebody should look.
+const startTime = 10 * time.Second
 
 // crashLoop is how many restarts in a minute are a loop.
 const crashLoop = 3
@@ -355,7 +362,11 @@ func (f *fleet) policies(now time.Time, interval time.Duration) []policyView {
 		if h := i.health(now, interval); h == healthStopped || h == healthSilent {
 			continue
 		}
-		for _, version := range i.latest.Policies {
+		versions := i.latest.Policies
+		if active := known(i.latest.Figures, "tamiyo.policy.active"); active != nil && *active == 0 {
+			versions = []string{"none"}
+		}
+		for _, version := range versions {
 			if name := printable(i.latest.Instance); !slices.Contains(by[version], name) {
 				by[version] = append(by[version], name)
 			}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/charmbracelet/x/term"
 
+	"github.com/esper-lite/esper/leyline"
 	"github.com/esper-lite/esper/oona"
 )
 
@@ -47,12 +48,7 @@ func (a *app) watch(ctx context.Context, look statusFlags) error {
 	defer aside.Wait()
 	defer stop()
 	aside.Go(func() { reloadKeys(ctx, keys, slog.New(slog.DiscardHandler)) })
-	w := &watcher{
-		connect:  func(ctx context.Context) (*oona.Client, error) { return connectToLook(ctx, s, keys.Keyring()) },
-		address:  maskURL(s.RedisURL),
-		interval: s.TelemetryInterval,
-		look:     look,
-	}
+	w := newWatcher(s, keys, look)
 	switch {
 	case a.json:
 		return w.run(ctx, jsonLines(a.Out))
@@ -60,6 +56,15 @@ func (a *app) watch(ctx context.Context, look statusFlags) error {
 		return watchLive(ctx, w, a.Out)
 	}
 	return w.run(ctx, newChangeLog(a.Out, newPalette(a.Out)).show)
+}
+
+func newWatcher(s settings, keys *leyline.KeyFiles, look statusFlags) *watcher {
+	return &watcher{
+		connect:  func(ctx context.Context) (*oona.Client, error) { return connectToLook(ctx, s, keys.Keyring()) },
+		address:  maskURL(s.RedisURL),
+		interval: s.TelemetryInterval,
+		look:     look,
+	}
 }
 
 // drawable reports whether a live view can be drawn on w.

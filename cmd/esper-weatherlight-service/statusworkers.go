@@ -1,6 +1,9 @@
 package main
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // trouble is what can be wrong with a worker.
 type trouble int
@@ -25,12 +28,21 @@ func (v *workerView) trouble() trouble {
 		return troubleBackoff
 	case v.State != stateRunning && v.LastError != "":
 		return troubleDown
+	case v.State != stateRunning && v.young:
+		return noTrouble
 	case v.State != stateRunning:
 		return troubleNotUp
 	case v.Recent > 0:
 		return troubleRestarted
 	}
 	return noTrouble
+}
+
+// troubled reports whether something is wrong with a worker of a process.
+func (v *fleetView) troubled(instance string) bool {
+	return slices.ContainsFunc(v.Workers, func(w workerView) bool {
+		return w.Instance == instance && w.trouble() != noTrouble
+	})
 }
 
 // sameTrouble is what workers of several processes have in common when they fail
@@ -45,6 +57,7 @@ type troubled struct {
 	sameTrouble
 	processes []string
 	restarts  float64 // in the last minute, of all
+	total     float64 // since the processes started
 	backoff   float64 // the shortest, in seconds
 }
 
@@ -69,6 +82,7 @@ func workerProblems(v *fleetView) (found []problem) {
 		}
 		g.processes = append(g.processes, w.Instance)
 		g.restarts += w.Recent
+		g.total += w.Restarts
 		g.backoff = min(g.backoff, deref(w.BackoffS))
 	}
 	for _, g := range order {
@@ -89,7 +103,7 @@ func (g *troubled) problem() problem {
 		p.Text = fmt.Sprintf("crashes again and again, %s restarts in the last minute%s", count(g.restarts), said)
 		p.Remedy = "Mend what its error says; it is restarted with a growing delay until then."
 	case troubleBackoff:
-		p.Text = fmt.Sprintf("is down and restarts in %s%s", shortSeconds(g.backoff), said)
+		p.Text = fmt.Sprintf("is down, was restarted %s, the next time in %s%s", times(g.total), shortSeconds(g.backoff), said)
 		p.Remedy = "Mend what its error says; it is restarted with a growing delay until then."
 	case troubleDown:
 		p.Text = "is " + g.state + said

@@ -168,6 +168,7 @@ var families = []Family{
 	family("tamiyo.policy.noted_total", Counter, plain, "Policy updates that were only a note of a version."),
 	family("tamiyo.policy.rolled_back_total", Counter, plain, "Policy updates undone because they could not be applied."),
 	family("tamiyo.policy.gaps_total", Counter, plain, "Parts of the policy stream that were deleted before they were followed."),
+	family("tamiyo.policy.record_failures_total", Counter, plain, "Tries to store a policy update that failed."),
 	family("tamiyo.policy.refused.{reason}", Counter, plain, "Policy updates refused."),
 	family("tamiyo.policy.active", Gauge, yesNo, "Whether a policy runs; its labels say which."),
 	family("tamiyo.policy.issued_at", Gauge, unix, "When the policy that runs was issued."),
