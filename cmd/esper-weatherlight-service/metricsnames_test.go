@@ -25,7 +25,7 @@ import (
 const (
 	rulesFile     = "../../infra/prometheus/weatherlight.rules.yml"
 	dashboardFile = "../../infra/grafana/weatherlight.json"
-	alertsFile    = "../../infra/alerts.md"
+	alertsFile    = manualFile
 	receiverFile  = "../../examples/nissa/page.go"
 )
 
