@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"testing"
 	"time"
@@ -134,9 +135,7 @@ func TestAnswersAndLogsNameTheRequest(t *testing.T) {
 		} {
 			want := map[string]any{"msg": message}
 			for _, fields := range []map[string]any{about, more} {
-				for key, value := range fields {
-					want[key] = value
-				}
+				maps.Copy(want, fields)
 			}
 			if diff := cmp.Diff(want, log.line(message)); diff != "" {
 				t.Errorf("log (-want +got):\n%s", diff)

@@ -125,12 +125,12 @@ func TestScreenSort(t *testing.T) {
 	for _, test := range []struct{ order, names string }{
 		{"name", "abcd"}, {"health", "cbad"}, {"rate", "cdab"}, {"latency", "bdca"}, {"uptime", "dcba"}, {"name", "abcd"},
 	} {
-		names := ""
+		var names strings.Builder
 		for _, i := range s.view.Instances {
-			names += i.Instance
+			names.WriteString(i.Instance)
 		}
-		if names != test.names || s.sort.String() != test.order || s.selected != "c" {
-			t.Errorf("by %s: %s, want %s by %s; %s is selected", s.sort, names, test.names, test.order, s.selected)
+		if names.String() != test.names || s.sort.String() != test.order || s.selected != "c" {
+			t.Errorf("by %s: %s, want %s by %s; %s is selected", s.sort, names.String(), test.names, test.order, s.selected)
 		}
 		s.press("s")
 	}
