@@ -175,6 +175,11 @@ const onceTries = 4
 
 // addOnce is one round trip. It returns the first failure of the transport.
 func (c *Client) addOnce(ctx context.Context, msgs []sealedMessage) error {
+	if ctx.Err() != nil { // nothing is sent, and nothing learnt of Redis
+		err := fmt.Errorf("oona: publish: %w", context.Cause(ctx))
+		failAll(msgs, err)
+		return err
+	}
 	done, err := c.publishing.allow()
 	if err != nil {
 		failAll(msgs, err)
@@ -217,6 +222,13 @@ type unrepeated struct{ *redis.StringCmd }
 // NoRetry implements redis.Cmder.
 func (unrepeated) NoRetry() bool { return true }
 
+// unrepeatedRead is the same for a read: what a lost reply held is looked for
+// before the next one.
+type unrepeatedRead struct{ *redis.RawCmd }
+
+// NoRetry implements redis.Cmder.
+func (unrepeatedRead) NoRetry() bool { return true }
+
 // take fills in what became of a message. It returns the error when that was the
 // transport's, and not the server's answer.
 func (r *Receipt) take(cmd *redis.StringCmd) (broken error) {
@@ -227,18 +239,27 @@ func (r *Receipt) take(cmd *redis.StringCmd) (broken error) {
 		return nil
 	}
 	if _, answered := errors.AsType[redis.Error](err); answered {
-		r.Err = fmt.Errorf("oona: publish to %s: %w", r.Stream, err)
+		r.fail(fmt.Errorf("oona: publish to %s: %w", r.Stream, err))
 		if transient(err) {
 			return r.Err
 		}
 		return nil
 	}
 	if dial, ok := errors.AsType[*net.OpError](err); ok && dial.Op == "dial" {
-		r.Err = fmt.Errorf("oona: publish to %s: %w", r.Stream, err)
+		r.fail(fmt.Errorf("oona: publish to %s: %w", r.Stream, err))
 	} else {
-		r.Err = fmt.Errorf("oona: publish to %s: %w: %w", r.Stream, ErrUncertain, err)
+		r.fail(fmt.Errorf("oona: publish to %s: %w: %w", r.Stream, ErrUncertain, err))
 	}
 	return r.Err
+}
+
+// fail notes why a message was not published. What an earlier try left uncertain
+// stays so, whatever the last one says of itself.
+func (r *Receipt) fail(err error) {
+	if errors.Is(r.Err, ErrUncertain) && !errors.Is(err, ErrUncertain) {
+		err = fmt.Errorf("%w: %w", ErrUncertain, err)
+	}
+	r.Err = err
 }
 
 // certain is err as the cause of something that certainly was not done.
@@ -251,7 +272,7 @@ func certain(err error) error {
 
 func failAll(msgs []sealedMessage, err error) {
 	for i := range msgs {
-		msgs[i].receipt.Err = err
+		msgs[i].receipt.fail(err)
 	}
 }
 

@@ -134,8 +134,13 @@ func (c *Client) press(stream string, p pb.MessagePriority) error {
 
 // originOf is who is held responsible for a message on the emergency stream.
 func originOf(m proto.Message) string {
-	if s, ok := m.(*pb.EmergencySignal); ok {
-		return s.GetOrigin()
+	switch m := m.(type) {
+	case *pb.EmergencySignal:
+		return m.GetOrigin()
+	case *pb.AdaptationCommand:
+		return m.GetIssuedBy()
+	case interface{ GetSourceSubsystem() string }: // telemetry, the state of a system
+		return m.GetSourceSubsystem()
 	}
 	return ""
 }

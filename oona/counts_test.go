@@ -4,15 +4,19 @@ import (
 	"bufio"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/esper-lite/esper/oona"
+	"github.com/esper-lite/esper/oona/oonatest"
 	"github.com/esper-lite/esper/oona/oonatest/redistest"
 )
 
@@ -122,6 +126,47 @@ func TestCommandsPerConsumedMessage(t *testing.T) {
 				t.Errorf("one by one: %d XACK and %d XREADGROUP for %d messages", got["xack"], got["xreadgroup"], test.n)
 			}
 		})
+	}
+}
+
+// TestCommandsOfOneMessage: a message that is alone costs one read and one
+// commit, with a batch of one and of any size; publishing it costs one XADD.
+func TestCommandsOfOneMessage(t *testing.T) {
+	for _, batch := range []int{1, 256} {
+		for _, claim := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				bus := oonatest.New()
+				defer bus.Close()
+				f := oonatest.NewFaults(bus.Dial)
+				rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:6379", MaxRetries: -1, Dialer: f.Dial})
+				defer func() { _ = rdb.Close() }()
+				clean := bus.Redis()
+				defer func() { _ = clean.Close() }()
+				c, other := newClient(t, rdb, "a"), newClient(t, clean, "b")
+				stop := start(t, c, oona.Subscription{Batch: batch, ClaimFirst: claim}, answering())
+				publish(t, c, request("first"))
+				publish(t, other, request("other"))
+				synctest.Wait()
+
+				f.Plan(nil)
+				publish(t, other, request("second"))
+				synctest.Wait()
+				want := []string{"EVALSHA", "XREADGROUP"} // the commit, and the next read
+				if claim {
+					want = []string{"EVALSHA", "EVALSHA", "XREADGROUP"}
+				}
+				if diff := cmp.Diff(want, slices.Sorted(slices.Values(f.Commands()))); diff != "" {
+					t.Errorf("consuming one with a batch of %d (-want +got):\n%s", batch, diff)
+				}
+				stop()
+
+				f.Plan(nil)
+				publish(t, c, request("third"))
+				if diff := cmp.Diff([]string{"XADD"}, f.Commands()); diff != "" {
+					t.Errorf("publishing one (-want +got):\n%s", diff)
+				}
+			})
+		}
 	}
 }
 

@@ -19,19 +19,19 @@ import (
 // faultyPath publishes requests and has them answered, over connections that
 // fail as planned, and returns the commands that it took. Whoever publishes goes
 // on until he knows that he did; clean is a client without faults.
-func faultyPath(t *testing.T, f *oonatest.Faults, rdb, clean *redis.Client, out func(id string) oona.Outgoing) []string {
+func faultyPath(t *testing.T, f *oonatest.Faults, rdb, clean *redis.Client, path faulty) []string {
 	const n = 4
 	c := untilSure(t, func() (*oona.Client, error) {
 		return oona.New(t.Context(), rdb, oona.Config{Codec: newCodec(t), Consumer: "a", Logger: slog.New(slog.DiscardHandler)})
 	})
 	for i := range n {
-		untilSure(t, func() ([]oona.Receipt, error) { return c.Send(t.Context(), out(fmt.Sprintf("req-%d", i))) })
+		untilSure(t, func() ([]oona.Receipt, error) { return c.Send(t.Context(), path.out(fmt.Sprintf("req-%d", i))) })
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	sub := oona.Subscription{
 		Stream: c.Streams().KernelRequests, Group: "weatherlight",
-		Batch: 2, Workers: 1, ReclaimIdle: time.Second, ClaimFirst: true, RetryBase: 10 * time.Millisecond, RetryMax: 10 * time.Millisecond,
+		Batch: 2, Workers: 1, ReclaimIdle: time.Second, ClaimFirst: path.claim, RetryBase: 10 * time.Millisecond, RetryMax: 10 * time.Millisecond,
 	}
 	var consuming sync.WaitGroup
 	consuming.Go(func() {
@@ -53,6 +53,12 @@ func faultyPath(t *testing.T, f *oonatest.Faults, rdb, clean *redis.Client, out 
 		t.Errorf("%d dead letters", letters)
 	}
 	return commands
+}
+
+// faulty is one of the ways from publishing to the answer.
+type faulty struct {
+	out   func(id string) oona.Outgoing
+	claim bool // before handling
 }
 
 // untilSure does something until it succeeds.
@@ -85,32 +91,35 @@ var faultKinds = map[string]oonatest.Fault{
 // answer in turn: nothing is lost, nothing is answered twice.
 func TestFaultAtEveryCommand(t *testing.T) {
 	for name, fault := range faultKinds {
-		t.Run(name, func(t *testing.T) {
-			for n, total := 1, 1; n <= total; n++ {
-				out := ordinary
-				if n%2 == 0 {
-					out = once
-				}
-				synctest.Test(t, func(t *testing.T) {
-					bus := oonatest.New()
-					defer bus.Close()
-					f := oonatest.NewFaults(bus.Dial)
-					rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:6379", MaxRetries: -1, Dialer: f.Dial})
-					defer func() { _ = rdb.Close() }()
-					clean := bus.Redis()
-					defer func() { _ = clean.Close() }()
-					f.At(n, fault)
-					commands := faultyPath(t, f, rdb, clean, out)
-					total = max(total, min(len(commands), 60))
-					if t.Failed() {
-						t.Errorf("the fault was at command %d, %s of %v", n, commands[n-1], commands)
+		for _, claim := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, claim %t", name, claim), func(t *testing.T) {
+				t.Parallel()
+				for n, total := 1, 1; n <= total; n++ {
+					path := faulty{ordinary, claim}
+					if n%2 == 0 {
+						path.out = once
 					}
-				})
-				if t.Failed() {
-					return
+					synctest.Test(t, func(t *testing.T) {
+						bus := oonatest.New()
+						defer bus.Close()
+						f := oonatest.NewFaults(bus.Dial)
+						rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:6379", MaxRetries: -1, Dialer: f.Dial})
+						defer func() { _ = rdb.Close() }()
+						clean := bus.Redis()
+						defer func() { _ = clean.Close() }()
+						f.At(n, fault)
+						commands := faultyPath(t, f, rdb, clean, path)
+						total = max(total, min(len(commands), 60))
+						if t.Failed() {
+							t.Errorf("the fault was at command %d, %s of %v", n, commands[n-1], commands)
+						}
+					})
+					if t.Failed() {
+						return
+					}
 				}
-			}
-		})
+			})
+		}
 	}
 }
 
@@ -130,7 +139,7 @@ func TestFaultAtEveryCommandOfRedis(t *testing.T) {
 				f := oonatest.NewFaults(nil)
 				rdb := redis.NewClient(&redis.Options{Addr: server.Addr(), MaxRetries: -1, Dialer: f.Dial})
 				f.At(n, faultKinds[name])
-				commands := faultyPath(t, f, rdb, clean, ordinary)
+				commands := faultyPath(t, f, rdb, clean, faulty{ordinary, true})
 				total = max(total, min(len(commands), 40))
 				_ = rdb.Close()
 				if t.Failed() {
@@ -142,35 +151,99 @@ func TestFaultAtEveryCommandOfRedis(t *testing.T) {
 }
 
 // A message whose outcome is not known is said to be such, and one that is
-// published once is published once whatever happens.
+// published once is published once whatever happens. That a client of a Cluster
+// repeats commands by itself changes nothing.
 func TestUncertainPublishing(t *testing.T) {
+	for name, dial := range map[string]func(f *oonatest.Faults) redis.UniversalClient{
+		"standalone": func(f *oonatest.Faults) redis.UniversalClient {
+			return redis.NewClient(&redis.Options{Addr: "127.0.0.1:6379", MaxRetries: -1, Dialer: f.Dial})
+		},
+		"cluster": clusterOf,
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				bus := oonatest.New()
+				defer bus.Close()
+				f := oonatest.NewFaults(bus.Dial)
+				rdb := dial(f)
+				defer time.Sleep(time.Second) // go-redis looks at the cluster once more
+				defer func() { _ = rdb.Close() }()
+				uncertainPublishing(t, f, rdb)
+			})
+		})
+	}
+}
+
+// clusterOf is a client of a Cluster of one node, which repeats commands by itself.
+func clusterOf(f *oonatest.Faults) redis.UniversalClient {
+	all := []redis.ClusterSlot{{End: 16383, Nodes: []redis.ClusterNode{{Addr: "127.0.0.1:6379"}}}}
+	return redis.NewClusterClient(&redis.ClusterOptions{
+		Dialer:       f.Dial,
+		ClusterSlots: func(context.Context) ([]redis.ClusterSlot, error) { return all, nil },
+	})
+}
+
+func uncertainPublishing(t *testing.T, f *oonatest.Faults, rdb redis.UniversalClient) {
+	c := newClient(t, rdb, "a")
+	publish(t, c, request("first"))
+	f.At(1, oonatest.Fault{Kind: oonatest.BreakAfter})
+	if _, err := c.Publish(t.Context(), request("second")); !isUncertain(err) {
+		t.Errorf("error %v", err)
+	}
+	f.At(1, oonatest.Fault{Kind: oonatest.Refused})
+	if _, err := c.Publish(t.Context(), request("third")); err == nil || isUncertain(err) {
+		t.Errorf("error %v", err)
+	}
+	f.At(1, oonatest.Fault{Kind: oonatest.BreakAfter})
+	receipts, err := c.Send(t.Context(), once("fourth"), ordinary("fifth"), once("sixth"))
+	if !isUncertain(err) || receipts[0].Err != nil || !isUncertain(receipts[1].Err) || receipts[2].Err != nil {
+		t.Errorf("receipts %v, error %v", receipts, err)
+	}
+	// The last try was refused, but the first one was not.
+	f.Plan(func(n int, _ string) oonatest.Fault {
+		if n == 1 {
+			return oonatest.Fault{Kind: oonatest.BreakAfter}
+		}
+		return oonatest.Fault{Kind: oonatest.Refused, Reply: "LOADING"}
+	})
+	if _, err := c.Send(t.Context(), once("seventh")); !isUncertain(err) {
+		t.Errorf("error %v", err)
+	}
+	f.Plan(nil)
+	var got []string
+	for _, e := range rdb.XRange(t.Context(), c.Streams().KernelRequests, "-", "+").Val() {
+		got = append(got, requestID(open(t, e)))
+	}
+	if fmt.Sprint(got) != "[first second fourth sixth seventh]" {
+		t.Errorf("published %v", got)
+	}
+}
+
+// A read whose reply was lost is not repeated before it was looked for what that
+// held, by a client of a Cluster either.
+func TestLostReplyOfARead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bus := oonatest.New()
 		defer bus.Close()
 		f := oonatest.NewFaults(bus.Dial)
-		rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:6379", MaxRetries: -1, Dialer: f.Dial})
+		rdb := clusterOf(f)
+		defer time.Sleep(time.Second) // go-redis looks at the cluster once more
 		defer func() { _ = rdb.Close() }()
+		clean := bus.Redis()
+		defer func() { _ = clean.Close() }()
 		c := newClient(t, rdb, "a")
-		publish(t, c, request("first"))
-		f.At(1, oonatest.Fault{Kind: oonatest.BreakAfter})
-		if _, err := c.Publish(t.Context(), request("second")); !isUncertain(err) {
-			t.Errorf("error %v", err)
-		}
-		f.At(1, oonatest.Fault{Kind: oonatest.Refused})
-		if _, err := c.Publish(t.Context(), request("third")); err == nil || isUncertain(err) {
-			t.Errorf("error %v", err)
-		}
-		f.At(1, oonatest.Fault{Kind: oonatest.BreakAfter})
-		receipts, err := c.Send(t.Context(), once("fourth"), ordinary("fifth"), once("sixth"))
-		if !isUncertain(err) || receipts[0].Err != nil || !isUncertain(receipts[1].Err) || receipts[2].Err != nil {
-			t.Errorf("receipts %v, error %v", receipts, err)
-		}
-		var got []string
-		for _, e := range rdb.XRange(t.Context(), c.Streams().KernelRequests, "-", "+").Val() {
-			got = append(got, requestID(open(t, e)))
-		}
-		if fmt.Sprint(got) != "[first second fourth sixth]" {
-			t.Errorf("published %v", got)
-		}
+		broken := false
+		f.Plan(func(_ int, command string) oonatest.Fault {
+			if command == "XREADGROUP" && !broken {
+				broken = true
+				return oonatest.Fault{Kind: oonatest.BreakAfter}
+			}
+			return oonatest.Fault{}
+		})
+		publish(t, c, requests(3)...)
+		stop := start(t, c, oona.Subscription{ReclaimIdle: time.Hour}, answering())
+		time.Sleep(10 * time.Second)
+		stop()
+		oneEach(t, answers(t, clean, c.Streams()), 3)
 	})
 }

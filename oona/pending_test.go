@@ -2,6 +2,9 @@ package oona_test
 
 import (
 	"context"
+	"log/slog"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -140,8 +143,35 @@ func TestEntriesTrimmedWhilePending(t *testing.T) {
 		close(release)
 		eventually(t, func() error { return onlyAnswer(t, rdb, c, "req-2") })
 
-		b := newClient(t, rdb, "b")
+		var log lockedLog
+		b, err := oona.New(t.Context(), rdb, oona.Config{Codec: newCodec(t), Consumer: "b", Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
 		consume(t, b, oona.Subscription{ReclaimIdle: time.Second}, answering())
 		eventually(t, func() error { return metricIs(b, "oona.data_loss_total", float64(len(left))) })
+		for _, e := range left {
+			if !strings.Contains(log.String(), e.ID) {
+				t.Errorf("the log does not tell of %s:\n%s", e.ID, log.String())
+			}
+		}
 	})
+}
+
+// lockedLog may be written and read at once.
+type lockedLog struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lockedLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lockedLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }

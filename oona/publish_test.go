@@ -411,3 +411,22 @@ func TestBreaker(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Who gives up by itself says nothing of Redis: the breaker stays closed.
+func TestCancelledPublishersDoNotOpenTheBreaker(t *testing.T) {
+	onBoth(t, func(t *testing.T, rdb *redis.Client) {
+		c := newClient(t, rdb, "a")
+		publish(t, c, request("first"))
+		cancelled, cancel := context.WithCancel(t.Context())
+		cancel()
+		for range 20 {
+			if _, err := c.Publish(cancelled, request("never")); !errors.Is(err, context.Canceled) || errors.Is(err, oona.ErrUncertain) {
+				t.Fatalf("error %v", err)
+			}
+		}
+		publish(t, c, request("second"))
+		if n := rdb.XLen(t.Context(), c.Streams().KernelRequests).Val(); n != 2 {
+			t.Errorf("%d published, want 2", n)
+		}
+	})
+}

@@ -91,7 +91,7 @@ func (c *consumer) readBatch(ctx context.Context, rdb redis.UniversalClient, n i
 	cmd := redis.NewRawCmd(ctx, "xreadgroup", "group", c.sub.Group, c.client.cfg.Consumer,
 		"count", n, "block", blockTime.Milliseconds(), "streams", c.sub.Stream, ">")
 	cmd.SetFirstKeyPos(9)
-	if err := rdb.Process(ctx, cmd); err != nil {
+	if err := rdb.Process(ctx, unrepeatedRead{cmd}); err != nil {
 		if errors.Is(err, redis.Nil) {
 			err = nil
 		}

@@ -61,7 +61,9 @@ func (c *consumer) takeOver(ctx context.Context, from string, idle time.Duration
 		if start, err = ParseEntryID(ids[len(ids)-1]); err != nil {
 			return err
 		}
-		start = start.next()
+		if start = start.next(); start.IsZero() {
+			return nil // that was the last id there is
+		}
 	}
 }
 
