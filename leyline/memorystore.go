@@ -14,10 +14,12 @@ const memoryShards = 64
 
 // MemoryStore is a [ReplayStore] in the memory of one process: it neither
 // survives a restart nor is shared by replicas. It is safe for concurrent use and
-// never waits for anything but its own locks. A claim costs about as much as one
-// read of main memory, and allocates only to grow; now and then one makes room in
-// a 64th of the store, or, when the store is full, in all of it (1 ms or 50 ms at
-// a million nonces). Make one with [NewMemoryStore].
+// never waits for anything but its own locks. A claim of a new nonce looks at two
+// bytes per nonce held, which a processor has in its caches up to some million
+// nonces; only one that is known costs a read of main memory. A claim allocates
+// only to grow; now and then one makes room in a 64th of the store, or, when the
+// store is full, in all of it (0.1 ms or 10 ms at a million nonces). Make one with
+// [NewMemoryStore].
 //
 // # When a nonce is forgotten
 //
@@ -117,9 +119,7 @@ func (s *MemoryStore) claim(key nonce, now uint32) (Verdict, error) {
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
 	table := &shard.table
-	at, found := table.find(key)
-	if found {
-		held := &table.slots[at]
+	if held := table.find(key); held != nil {
 		held.until = max(held.until, key.until)
 		if key.holder != 0 && held.holder == key.holder {
 			shard.resumed++
@@ -136,7 +136,7 @@ func (s *MemoryStore) claim(key nonce, now uint32) (Verdict, error) {
 		s.live.Add(-1)
 		return 0, ErrStoreFull
 	}
-	if n := table.insert(at, key, now); n > 0 {
+	if n := table.insert(key, now); n > 0 {
 		s.live.Add(-int64(n))
 	}
 	shard.fresh++

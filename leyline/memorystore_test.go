@@ -307,11 +307,17 @@ func TestNewMemoryStorePanics(t *testing.T) {
 	}
 }
 
+// heap returns the bytes of heap that are in use.
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
 // heapPerNonce returns how much the heap grew by n nonces.
 func heapPerNonce(n int) float64 {
-	var before, after runtime.MemStats
-	runtime.GC()
-	runtime.ReadMemStats(&before)
+	before := heap()
 	s := leyline.NewMemoryStore(n)
 	var buf []byte
 	for i := range n {
@@ -320,10 +326,9 @@ func heapPerNonce(n int) float64 {
 			panic(err)
 		}
 	}
-	runtime.GC()
-	runtime.ReadMemStats(&after)
+	after := heap()
 	runtime.KeepAlive(s)
-	return float64(int64(after.HeapAlloc)-int64(before.HeapAlloc)) / float64(n)
+	return float64(after-before) / float64(n)
 }
 
 func TestMemoryStoreHeap(t *testing.T) {
