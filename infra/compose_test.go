@@ -50,13 +50,15 @@ type project struct {
 	name string
 	env  []string
 	base []string
-	port int // of Redis, on this host
+
+	redisPort, nissaPort int // on this host
 }
 
-// newProject gives the compose file images of this machine and a free port.
+// newProject gives the compose file, with its profile nissa, images of this machine
+// and free ports.
 func newProject(t *testing.T) *project {
 	t.Helper()
-	p := &project{t: t, name: "weatherlight-test-" + strconv.Itoa(os.Getpid()), port: freePort(t)}
+	p := &project{t: t, name: "weatherlight-test-" + strconv.Itoa(os.Getpid()), redisPort: freePort(t), nissaPort: freePort(t)}
 	p.base = []string{"docker-compose"}
 	if _, err := exec.LookPath("docker-compose"); err != nil {
 		p.base = []string{"docker", "compose"}
@@ -65,19 +67,20 @@ func newProject(t *testing.T) *project {
 	checkServiceImage(t, service)
 	dotenv := filepath.Join(t.TempDir(), "env") // instead of anybody's .env
 	write(t, dotenv, nil)
-	p.base = append(p.base, "-f", "docker-compose.weatherlight.yml", "-p", p.name, "--env-file", dotenv)
+	p.base = append(p.base, "-f", "docker-compose.weatherlight.yml", "-p", p.name, "--env-file", dotenv, "--profile", "nissa")
 	p.env = []string{
 		"WEATHERLIGHT_IMAGE=" + service,
 		"REDIS_IMAGE=" + redisImage(t),
-		"REDIS_PORT=" + strconv.Itoa(p.port),
+		"NISSA_IMAGE=" + serviceImage(t, "nissa", "esper-nissa", "./examples/nissa"),
+		"REDIS_PORT=" + strconv.Itoa(p.redisPort),
+		"NISSA_PORT=" + strconv.Itoa(p.nissaPort),
 		"ESPER_LEYLINE_SECRET=" + testSecret,
-		"NISSA_PORT=" + strconv.Itoa(freePort(t)),
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Log(p.compose("logs", "--no-color"))
 		}
-		p.compose("--profile", "nissa", "down", "--volumes", "--remove-orphans", "--timeout", "20")
+		p.compose("down", "--volumes", "--remove-orphans", "--timeout", "20")
 	})
 	return p
 }
@@ -135,23 +138,23 @@ func (p *project) stopInOrder() {
 	}
 }
 
-// TestCompose: up, served, reported, stopped in order, up again, nothing lost.
+// TestCompose: up, a request served, telemetry received, stopped in order, up
+// again, nothing lost.
 func TestCompose(t *testing.T) {
 	requireEngine(t)
 	p := newProject(t)
 	p.upHealthy()
+	for _, service := range []string{"redis", "weatherlight", "nissa"} {
+		hardened := p.inspect(service, "{{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}}")
+		if hardened != "true [ALL]" {
+			t.Errorf("%s: read-only root and dropped capabilities are %s", service, hardened)
+		}
+	}
 	p.addKernel("BP001")
+	p.prefetch("BP001")
+	p.telemetryArrives()
 
-	out := p.compose("exec", "-T", "weatherlight", "/usr/local/bin/esper-weatherlight-service", "prefetch", "--json", "BP001")
-	var served []struct{ Status, Artifact_Ref string }
-	if err := json.Unmarshal([]byte(out), &served); err != nil || len(served) != 1 || served[0].Status != "ready" {
-		t.Fatalf("%v: %s", err, out)
-	}
-	if !strings.HasPrefix(served[0].Artifact_Ref, "/var/lib/weatherlight/urza/artifacts/") {
-		t.Errorf("the artifact is at %s, where no other container finds it", served[0].Artifact_Ref)
-	}
-
-	bus := connectBus(t, "redis://127.0.0.1:"+strconv.Itoa(p.port)+"/0", "test")
+	bus := connectBus(t, "redis://127.0.0.1:"+strconv.Itoa(p.redisPort)+"/0", "test")
 	answers := watchAnswers(t, bus)
 	bus.request(0, 200)
 	p.stopInOrder()
@@ -163,18 +166,28 @@ func TestCompose(t *testing.T) {
 	p.stopInOrder()
 }
 
-// TestComposeNissa: the receiver of the profile receives telemetry.
-func TestComposeNissa(t *testing.T) {
-	requireEngine(t)
-	if _, err := os.Stat("../examples/nissa/main.go"); err != nil {
-		t.Fatal("there is no examples/nissa, but a profile for it")
+// prefetch asks for a kernel from inside of the container.
+func (p *project) prefetch(blueprint string) {
+	p.t.Helper()
+	out := p.compose("exec", "-T", "weatherlight", "/usr/local/bin/esper-weatherlight-service", "prefetch", "--json", blueprint)
+	var served []struct {
+		Status      string `json:"status"`
+		ArtifactRef string `json:"artifact_ref"`
 	}
-	p := newProject(t)
-	p.env = append(p.env, "NISSA_IMAGE="+serviceImage(t, "nissa", "esper-nissa", "./examples/nissa"))
-	p.compose("--profile", "nissa", "up", "-d", "--no-build")
-	url := "http://127.0.0.1:" + strings.TrimPrefix(p.env[4], "NISSA_PORT=") + "/metrics"
-	eventually(t, 2*time.Minute, func() error {
-		text, err := get(t.Context(), url)
+	if err := json.Unmarshal([]byte(out), &served); err != nil || len(served) != 1 || served[0].Status != "ready" {
+		p.t.Fatalf("%v: %s", err, out)
+	}
+	if !strings.HasPrefix(served[0].ArtifactRef, "/var/lib/weatherlight/urza/artifacts/") {
+		p.t.Errorf("the artifact is at %s, where no other container finds it", served[0].ArtifactRef)
+	}
+}
+
+// telemetryArrives waits until nissa has received a packet.
+func (p *project) telemetryArrives() {
+	p.t.Helper()
+	url := "http://127.0.0.1:" + strconv.Itoa(p.nissaPort) + "/metrics"
+	eventually(p.t, 2*time.Minute, func() error {
+		text, err := get(p.t.Context(), url)
 		if err != nil {
 			return err
 		}
