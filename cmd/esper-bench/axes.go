@@ -27,15 +27,25 @@ var axes = []axis{
 	{"followers", 0, []int{0, 1, 2}, "processes that read all answers", nil},
 }
 
-// load returns the load with the first value of every axis but one.
-func (s *settings) load(axis string, value int) workload.Load {
-	of := func(name string) int {
-		if name == axis {
-			return value
-		}
-		return s.axes[name][0]
+// at returns the value of an axis that is not measured along: the one that was
+// given, or its base.
+func (s *settings) at(a axis) int {
+	if values := s.axes[a.name]; len(values) == 1 {
+		return values[0]
 	}
+	return a.base
+}
+
+// load returns the load at one value of an axis.
+func (s *settings) load(axis string, value int) workload.Load {
+	values := make(map[string]int)
+	for _, a := range axes {
+		values[a.name] = s.at(a)
+	}
+	values[axis] = value
+	of := func(name string) int { return values[name] }
 	return workload.Load{
+		Nodes:   of("nodes"),
 		Batch:   min(s.batch, max(1, mostPipelined/max(1, of("payload")))),
 		Payload: of("payload"), Replicas: of("replicas"), Followers: of("followers"),
 		Catalogue: of("catalogue"), Nonces: of("nonces"), Backlog: of("backlog"),

@@ -1,14 +1,16 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
+	"io"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/esper-lite/esper/cmd/esper-bench/internal/contender"
-	"github.com/esper-lite/esper/cmd/esper-bench/internal/process"
 	"github.com/esper-lite/esper/cmd/esper-bench/internal/redisserver"
 )
 
@@ -29,7 +31,7 @@ type settings struct {
 	json        bool
 	binary      string
 	redis       string
-	profiles    process.Profiles
+	profiles    string
 }
 
 // Workloads, in the order in which they are measured.
@@ -37,6 +39,7 @@ var workloads = []string{"streaming", "backlog", "latency", "half", "count", "bi
 
 func parseFlags(args []string) (s settings, err error) {
 	f := flag.NewFlagSet("esper-bench", flag.ContinueOnError)
+	f.Usage = func() {} // an error is one line
 	f.IntVar(&s.rounds, "rounds", 5, "rounds; what is printed are medians")
 	f.IntVar(&s.n, "n", 200_000, "prefetches per round of a contender that batches")
 	f.IntVar(&s.peerN, "peer-n", 10_000, "prefetches per round of a Go peer")
@@ -49,11 +52,7 @@ func parseFlags(args []string) (s settings, err error) {
 	f.StringVar(&s.redis, "redis", redisserver.Program, "command that starts Redis; may be a profiler's with the server's at its end")
 	f.StringVar(&s.only, "only", "", "contenders, separated by commas; empty means all: "+strings.Join(kindNames(), ", "))
 	which := f.String("workloads", "", "of "+strings.Join(workloads, ", "))
-	f.StringVar(&s.profiles.CPU, "cpuprofile", "", "write CPU profiles of what serves; the contender's name is put before the extension, the last round stays")
-	f.StringVar(&s.profiles.Mem, "memprofile", "", "likewise of every allocation")
-	f.StringVar(&s.profiles.Mutex, "mutexprofile", "", "likewise of contended mutexes")
-	f.StringVar(&s.profiles.Block, "blockprofile", "", "likewise of blocking")
-	f.StringVar(&s.profiles.Trace, "trace", "", "likewise execution traces")
+	f.StringVar(&s.profiles, "profiles", "", "folder to write profiles of what serves to, CPU, allocations, mutex, block and trace under load, instead of measuring the workloads")
 	scale := f.Bool("scale", false, "measure the cost along all axes instead of the workloads")
 	f.IntVar(&s.scaleN, "scale-n", 50_000, "prefetches per round at a value of an axis")
 	f.IntVar(&s.scaleRounds, "scale-rounds", 3, "rounds at a value of an axis")
@@ -61,7 +60,12 @@ func parseFlags(args []string) (s settings, err error) {
 	for _, a := range axes {
 		lists[a.name] = f.String(a.name, "", fmt.Sprintf("%s, %d if not given; several, separated by commas, measure the cost along this axis", a.usage, a.base))
 	}
+	f.SetOutput(io.Discard)
 	if err := f.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			f.SetOutput(os.Stdout)
+			f.PrintDefaults()
+		}
 		return s, err
 	}
 	if f.NArg() > 0 {
@@ -70,7 +74,7 @@ func parseFlags(args []string) (s settings, err error) {
 	if s.kinds, err = parseKinds(s.only); err != nil {
 		return s, err
 	}
-	if s.workloads, err = parseWorkloads(*which, *scale); err != nil {
+	if s.workloads, err = parseWorkloads(*which, *scale || s.profiles != ""); err != nil {
 		return s, err
 	}
 	s.axes = make(map[string][]int)
@@ -127,10 +131,10 @@ func parseKinds(list string) ([]contender.Kind, error) {
 }
 
 // parseWorkloads returns the workloads in their order: all of them if none is
-// named, unless scaling is asked for instead.
-func parseWorkloads(list string, scale bool) ([]string, error) {
+// named, unless something is asked for instead.
+func parseWorkloads(list string, instead bool) ([]string, error) {
 	switch {
-	case list == "" && scale:
+	case list == "" && instead:
 		return nil, nil
 	case list == "":
 		return workloads, nil
@@ -140,6 +144,9 @@ func parseWorkloads(list string, scale bool) ([]string, error) {
 		if !slices.Contains(workloads, name) {
 			return nil, fmt.Errorf("-workloads: there is no %q", name)
 		}
+	}
+	if slices.Contains(chosen, "half") && !slices.Contains(chosen, "streaming") {
+		chosen = append(chosen, "streaming") // half of what, it says
 	}
 	slices.SortFunc(chosen, func(a, b string) int { return slices.Index(workloads, a) - slices.Index(workloads, b) })
 	return chosen, nil

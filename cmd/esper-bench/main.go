@@ -25,7 +25,7 @@ func main() {
 	case errors.Is(err, flag.ErrHelp):
 		return
 	case err != nil:
-		fmt.Fprintln(os.Stderr, "esper-bench:", err)
+		fmt.Fprintf(os.Stderr, "esper-bench: %v (-help lists the flags)\n", err)
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)

@@ -31,7 +31,7 @@ func measure(ctx context.Context, s settings) (_ *report.Results, err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	m := session{settings: s, servers: make(map[int]*redisserver.Server)}
 	defer func() { err = errors.Join(err, m.stop()) }()
-	server, err := m.server(ctx, s.axes["nodes"][0])
+	server, err := m.server(ctx, s.load("", 0).Nodes)
 	if err != nil {
 		return nil, err
 	}
@@ -39,7 +39,7 @@ func measure(ctx context.Context, s settings) (_ *report.Results, err error) {
 	if err != nil {
 		return nil, err
 	}
-	m.bench = &workload.Bench{Server: server, Load: s.load("", 0), Dir: dir, Program: s.binary, Profiles: s.profiles, MaxProcs: s.maxProcs}
+	m.bench = &workload.Bench{Server: server, Load: s.load("", 0), Dir: dir, Program: s.binary, MaxProcs: s.maxProcs}
 	m.results = &report.Results{
 		Machine:    report.Machine{Cores: runtime.NumCPU(), Go: runtime.Version(), Redis: version, Load1: loadAverage()},
 		Rounds:     s.rounds,
@@ -47,6 +47,7 @@ func measure(ctx context.Context, s settings) (_ *report.Results, err error) {
 		Latency:    make(map[string][]report.Delays),
 	}
 	for _, name := range s.workloads {
+		progress(name)
 		if err := m.workload(ctx, name); err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
@@ -54,9 +55,17 @@ func measure(ctx context.Context, s settings) (_ *report.Results, err error) {
 	if err := m.scale(ctx); err != nil {
 		return nil, err
 	}
+	if s.profiles != "" {
+		if err := m.profileAll(ctx, s.profiles); err != nil {
+			return nil, fmt.Errorf("profiles: %w", err)
+		}
+	}
 	m.results.SetAims()
 	return m.results, nil
 }
+
+// progress says on stderr what is measured now.
+func progress(what ...any) { fmt.Fprintln(os.Stderr, append([]any{"measuring"}, what...)...) }
 
 func loadAverage() (load float64) {
 	text, err := os.ReadFile("/proc/loadavg")
@@ -155,9 +164,6 @@ const halfFor = 2 * time.Second
 // half measures latency at half of the highest rate at which answers came while
 // requests were published.
 func (m *session) half(ctx context.Context) error {
-	if m.results.Throughput["streaming"] == nil {
-		return errors.New("needs the workload streaming before it")
-	}
 	highest := make(map[string]float64)
 	for _, r := range m.results.Throughput["streaming"] {
 		highest[r.Name] = r.PerSecond

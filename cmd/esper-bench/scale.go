@@ -34,6 +34,7 @@ func (m *session) along(ctx context.Context, axis axis) error {
 	}
 	for range m.settings.scaleRounds {
 		for i, v := range values {
+			progress(axis.name, v)
 			for _, k := range kinds {
 				t, err := m.at(ctx, axis.name, v, k)
 				if err != nil {
@@ -53,11 +54,7 @@ func (m *session) along(ctx context.Context, axis axis) error {
 func (m *session) at(ctx context.Context, axis string, value int, k contender.Kind) (t workload.Throughput, err error) {
 	bench := *m.bench
 	bench.Load = m.settings.load(axis, value)
-	nodes := m.settings.axes["nodes"][0]
-	if axis == "nodes" {
-		nodes = value
-	}
-	if bench.Server, err = m.server(ctx, nodes); err != nil {
+	if bench.Server, err = m.server(ctx, bench.Load.Nodes); err != nil {
 		return t, err
 	}
 	t, err = bench.Streaming(ctx, k, min(m.settings.scaleN, mostPublished/bench.Load.Payload))

@@ -10,6 +10,7 @@ type Results struct {
 	Counts     []Count             `json:"counts,omitempty"`
 	Scaling    []Scaling           `json:"scaling,omitempty"`
 	Binary     *Binary             `json:"binary,omitempty"`
+	Spent      []Spent             `json:"where_the_time_goes,omitempty"`
 	Aims       []Aim               `json:"aims,omitempty"`
 }
 

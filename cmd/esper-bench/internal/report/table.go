@@ -27,6 +27,9 @@ func (r *Results) Write(w io.Writer) {
 	if b := r.Binary; b != nil {
 		fmt.Fprintf(w, "\nthe service's binary: start to first answer %.0f ms, idle %.1f MB resident, %.2f %% CPU\n", b.StartMs, float64(b.Resident)/1e6, b.CPUPercent)
 	}
+	for _, s := range r.Spent {
+		writeSpent(w, s)
+	}
 	writeAims(w, r.Aims)
 }
 
@@ -136,6 +139,17 @@ func writeScaling(w io.Writer, s Scaling) {
 		for _, p := range s.Points {
 			row(p.Value, p.PerSecond, p.CPU, p.VsFirst, p.VsFloor, p.ServiceCPU, p.RedisCPU, p.FollowerCPU)
 		}
+	})
+}
+
+func writeSpent(w io.Writer, s Spent) {
+	table(w, "where the time of "+s.Name+" goes\tµs/prefetch\tin system calls\tallocating", func(row func(...any)) {
+		sum := Part{What: "all"}
+		for _, p := range s.Parts {
+			row(p.What, p.Total, p.System, p.Memory)
+			sum.Total, sum.System, sum.Memory = sum.Total+p.Total, sum.System+p.System, sum.Memory+p.Memory
+		}
+		row(sum.What, sum.Total, sum.System, sum.Memory)
 	})
 }
 

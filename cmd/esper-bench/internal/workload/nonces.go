@@ -19,7 +19,11 @@ func (b *Bench) fillNonces(ctx context.Context) error {
 	}
 	const width = (leyline.DefaultWindow + leyline.DefaultClockSkew) / 2
 	bucket := time.Now().UnixMilli() / width.Milliseconds()
-	key := "oona:nonces:bench:" + strconv.FormatInt(bucket, 10)
+	prefix := "oona:"
+	if b.Server.Cluster() {
+		prefix = "{oona}:"
+	}
+	key := prefix + "nonces:bench:" + strconv.FormatInt(bucket, 10)
 	const part = 1000
 	for from := 0; from < b.Load.Nonces; from += 100 * part {
 		pipe := b.Server.Admin().Pipeline()

@@ -20,6 +20,7 @@ type Load struct {
 	Followers int // processes that read all answers beside the asker
 	Catalogue int // artifacts in the library
 	Nonces    int // nonces in the replay store beforehand
+	Nodes     int // of the server's cluster, zero if it is in none
 	Backlog   int // requests that wait behind those that are measured
 }
 
