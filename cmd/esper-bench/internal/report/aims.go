@@ -51,8 +51,12 @@ func (r *Results) SetAims() {
 		r.aim("idle CPU in %", 0.2, b.CPUPercent, true)
 	}
 	for _, s := range r.Scaling {
-		if s.Name == ours && s.Axis != "followers" {
-			r.aim("CPU per prefetch along "+s.Axis+", most × first", 1.1, s.most(), true)
+		switch {
+		case s.Name != ours || s.Axis == "followers":
+		case s.Axis == "payload": // more bytes cost more, whoever moves them
+			r.aim("CPU × floor along payload, most × first", 1.1, s.most(func(p Point) float64 { return p.VsFloor }), true)
+		default:
+			r.aim("CPU along "+s.Axis+", most × first", 1.1, s.most(func(p Point) float64 { return p.CPU }), true)
 		}
 	}
 }
@@ -74,9 +78,10 @@ func find(rates []Rate, name string) *Rate {
 	return nil
 }
 
-func (s *Scaling) most() (most float64) {
+// most returns the highest of a figure as a multiple of the first.
+func (s *Scaling) most(figure func(Point) float64) (most float64) {
 	for _, p := range s.Points {
-		most = max(most, p.VsFirst)
+		most = max(most, figure(p)/figure(s.Points[0]))
 	}
 	return most
 }
