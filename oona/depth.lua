@@ -2,17 +2,19 @@
 -- entries wait for the group that is furthest behind, undelivered and pending, and
 -- how many there are.
 --
--- Redis knows the lag of a group unless entries were deleted out of turn. Then
--- the undelivered entries are counted, and if they are many, all of the stream
--- is taken for them.
+-- Redis knows the lag of a group unless entries were deleted out of turn; after it
+-- was restarted it says too much, for ever. So a lag that is more than a few is
+-- checked: the undelivered entries are counted, and if they are many it is taken
+-- for true, and all of the stream where there is none.
 local many = 64
 local last_id = '18446744073709551615-18446744073709551615'
 
 local function undelivered(stream, length, delivered, read, lag)
-  if read and lag then return math.min(lag, length) end -- lost entries are lag for ever
+  if read and lag and lag < many then return lag end
   if delivered == last_id then return 0 end
   local n = #redis.call('XRANGE', stream, '(' .. delivered, '+', 'COUNT', many)
-  return n < many and n or length
+  if n < many then return n end
+  return read and lag and math.min(lag, length) or length
 end
 
 local depths = {}

@@ -2,17 +2,17 @@
 -- its length and its groups: name, undelivered entries, pending ones, consumers,
 -- and the id of the oldest that is not finished, '' where there is none.
 --
--- Redis knows the lag of a group unless entries were deleted out of turn. Then
--- the undelivered entries are counted, and if they are many, all of the stream
--- is taken for them.
+-- How many are undelivered is found out as in depth.lua.
 local many = 64
 local last_id = '18446744073709551615-18446744073709551615'
 
 local function undelivered(stream, length, g)
-  if g['entries-read'] and g['lag'] then return math.min(g['lag'], length) end
+  local lag = g['entries-read'] and g['lag']
+  if lag and lag < many then return lag end
   if g['last-delivered-id'] == last_id then return 0 end
   local n = #redis.call('XRANGE', stream, '(' .. g['last-delivered-id'], '+', 'COUNT', many)
-  return n < many and n or length
+  if n < many then return n end
+  return lag and math.min(lag, length) or length
 end
 
 local function oldest(stream, g)

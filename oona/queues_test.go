@@ -69,3 +69,40 @@ func TestQueues(t *testing.T) {
 		}
 	})
 }
+
+// TestDepthAfterARestartOfRedis: Redis counts too little as read by a group when
+// it loads its append-only file, and so tells of a lag that there is not.
+func TestDepthAfterARestartOfRedis(t *testing.T) {
+	rdb := realRedis(t)
+	c := newClient(t, rdb, "a")
+	stream := c.Streams().KernelRequests
+	publish(t, c, requests(200)...)
+	for _, at := range []struct {
+		last    string // what was delivered last
+		read    int    // what Redis counts as read
+		waiting int64
+	}{{"$", 10, 0}, {"0", 0, 200}} {
+		err := rdb.Do(t.Context(), "xgroup", "create", stream, "g", at.last, "entriesread", at.read).Err()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Sample(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		queues, err := c.Queues(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, q := range queues {
+			if q.Stream == stream && q.Waiting() != at.waiting {
+				t.Errorf("after %s %d wait, want %d", at.last, q.Waiting(), at.waiting)
+			}
+		}
+		if n := c.Depth(stream).Waiting; n != at.waiting {
+			t.Errorf("after %s the depth is %d, want %d", at.last, n, at.waiting)
+		}
+		if err := rdb.XGroupDestroy(t.Context(), stream, "g").Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

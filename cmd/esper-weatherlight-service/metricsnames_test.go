@@ -40,7 +40,7 @@ func readText(t *testing.T, file string) string {
 
 // runningService runs the service on a bus in this process until the test ends,
 // and returns it when it has answered a request.
-func runningService(t *testing.T) *service {
+func runningService(t testing.TB) *service {
 	t.Helper()
 	bus := newTestBus(t)
 	dir := t.TempDir()

@@ -12,7 +12,7 @@ import (
 )
 
 // servedAt is where the process says that its metrics are.
-func servedAt(t *testing.T, p *process) (url string) {
+func servedAt(t testing.TB, p *process) (url string) {
 	t.Helper()
 	eventually(t, func() error {
 		for line := range strings.Lines(p.stderr.String()) {

@@ -47,7 +47,7 @@ const testSecret = "golden-secret"
 
 // process is the program, running.
 type process struct {
-	t      *testing.T
+	t      testing.TB
 	cmd    *exec.Cmd
 	stdout lockedBuffer
 	stderr lockedBuffer
@@ -74,7 +74,7 @@ func (l *lockedBuffer) String() string {
 
 // start starts the program in dir, with nothing but env in its environment. It is
 // killed with the test.
-func start(t *testing.T, dir string, env map[string]string, args ...string) *process {
+func start(t testing.TB, dir string, env map[string]string, args ...string) *process {
 	t.Helper()
 	path, err := binary()
 	if err != nil {
@@ -84,7 +84,7 @@ func start(t *testing.T, dir string, env map[string]string, args ...string) *pro
 }
 
 // startProgram is start for any program.
-func startProgram(t *testing.T, path, dir string, env map[string]string, args ...string) *process {
+func startProgram(t testing.TB, path, dir string, env map[string]string, args ...string) *process {
 	t.Helper()
 	p := &process{t: t, cmd: exec.Command(path, args...), exited: make(chan struct{})}
 	p.cmd.Dir = dir
@@ -140,7 +140,7 @@ func (p *process) terminate(within time.Duration) {
 }
 
 // runProgram runs the program to its end.
-func runProgram(t *testing.T, dir string, env map[string]string, args ...string) (code int, stdout, stderr string) {
+func runProgram(t testing.TB, dir string, env map[string]string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	p := start(t, dir, env, args...)
 	code = p.wait(30 * time.Second)
@@ -158,7 +158,7 @@ func with(env map[string]string, pairs ...string) map[string]string {
 }
 
 // busClient returns a client of the test's own on the bus at url.
-func busClient(t *testing.T, url, consumer string) *oona.Client {
+func busClient(t testing.TB, url, consumer string) *oona.Client {
 	t.Helper()
 	keys, err := leyline.NewKeyring(leyline.NewSecret(testSecret))
 	if err != nil {
@@ -179,7 +179,7 @@ func busClient(t *testing.T, url, consumer string) *oona.Client {
 }
 
 // eventually waits until check returns nil, for at most 30 seconds.
-func eventually(t *testing.T, check func() error) {
+func eventually(t testing.TB, check func() error) {
 	t.Helper()
 	deadline := time.Now().Add(30 * time.Second)
 	for {

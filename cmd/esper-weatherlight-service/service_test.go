@@ -22,7 +22,7 @@ import (
 )
 
 // serviceDir returns a working directory with the catalogue of the Python side.
-func serviceDir(t *testing.T) string {
+func serviceDir(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
 	if err := os.CopyFS(dir, os.DirFS("testdata/catalog")); err != nil {
@@ -112,7 +112,7 @@ func (l *answerLog) oneEach(t *testing.T, n int) {
 
 func requestID(i int) string { return "req-" + strconv.Itoa(i) }
 
-func publishRequests(t *testing.T, client *oona.Client, from, to int) {
+func publishRequests(t testing.TB, client *oona.Client, from, to int) {
 	t.Helper()
 	msgs := make([]proto.Message, 0, to-from)
 	for i := from; i < to; i++ {

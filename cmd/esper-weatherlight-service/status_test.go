@@ -21,12 +21,12 @@ import (
 
 // testBus is a bus in this process, and who publishes on it.
 type testBus struct {
-	t      *testing.T
+	t      testing.TB
 	url    string
 	client *oona.Client
 }
 
-func newTestBus(t *testing.T) *testBus {
+func newTestBus(t testing.TB) *testBus {
 	t.Helper()
 	t.Chdir(t.TempDir()) // no .env of somebody's
 	bus, err := oonatest.Listen("127.0.0.1:0")

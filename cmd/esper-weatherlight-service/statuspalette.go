@@ -119,7 +119,7 @@ func (p *palette) table(columns []column, rows [][]string, width int) []string {
 				b.WriteString(gap + "  ")
 			}
 		}
-		lines = append(lines, fitted(b.String(), width))
+		lines = append(lines, fitted(strings.TrimRight(b.String(), " "), width))
 	}
 	return lines
 }

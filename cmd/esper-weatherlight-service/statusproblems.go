@@ -64,9 +64,17 @@ func busProblems(v *fleetView) []problem {
 	}
 	return []problem{{
 		severityCritical, "Redis at " + v.Bus.Address,
-		fmt.Sprintf("does not answer since %s: %s", shortSeconds(v.Bus.AwayS), v.Bus.Error),
+		fmt.Sprintf("does not answer since %s: %s", shortSeconds(v.Bus.AwayS), withoutAddress(v.Bus.Error, v.Bus.Address)),
 		"Bring Redis back. Workers wait for it and lose nothing; all figures below are from before.",
 	}}
+}
+
+// withoutAddress leaves out of an error what stands before it anyway.
+func withoutAddress(text, address string) string {
+	for _, noise := range []string{"oona: ", "redis at " + address + ": ", "dial tcp " + address + ": "} {
+		text = strings.TrimPrefix(text, noise)
+	}
+	return text
 }
 
 func absenceProblems(v *fleetView) []problem {

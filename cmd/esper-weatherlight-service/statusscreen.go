@@ -172,14 +172,15 @@ func (s *screen) body(room int) []string {
 		p.refusals(v, s.width),
 		p.facts(v, s.width)[1:], // without prefetch: the head shows it
 	}
-	blanks := 0
+	spare := room // lines, for air
 	for _, section := range sections {
-		blanks += len(section) + 1
+		spare -= len(section)
 	}
 	var lines []string
 	for _, section := range sections {
-		if len(section) > 0 && (len(lines) == 0 || blanks-2 <= room) { // air where there is room for it
+		if len(section) > 0 && (spare > 0 || len(lines) == 0) {
 			lines = append(lines, "")
+			spare--
 		}
 		lines = append(lines, section...)
 	}
