@@ -69,7 +69,7 @@ func TestEveryStoryIsDiagnosed(t *testing.T) {
 
 func TestBusProblems(t *testing.T) {
 	s := stories["steady"]()
-	away := busView{Address: "redis.example:6379", Error: "connection refused", AwayS: 75}
+	away := busView{Address: "redis.example:6379", Error: "oona: redis at redis.example:6379: dial tcp redis.example:6379: connection refused", AwayS: 75}
 	v := s.fleet.view(s.now.Add(80*time.Second), 10*time.Second, away, queueReading{})
 	if len(v.Problems) != 1 || !strings.Contains(v.Problems[0].Text, "does not answer since 1m15s: connection refused") {
 		t.Errorf("with Redis away: %+v; want that, and nothing of silent processes", v.Problems)
