@@ -11,10 +11,15 @@ import (
 )
 
 // Handler handles messages in batches. Handle returns one [Result] per message,
-// in their order; a slice of another length is a failure of every message of
-// the batch. A panic likewise. It may be called from several goroutines at
-// once, and must be done by the time ctx ends: the result of a handler that
-// overran its deadline no longer counts.
+// in their order. It may be called from several goroutines at once, and must be
+// done by the time ctx ends: the result of a handler that overran its deadline
+// no longer counts.
+//
+// That, a panic and a slice of another length are a failure of every message of
+// the batch. Each of them is then tried by itself, so that only the one that is
+// to blame uses up its attempts. How large a batch is follows how long the
+// handler takes: it is given about a second's work at once, at most a quarter of
+// its deadline.
 //
 // Delivery is at least once: Handle may see a message again, with the same id,
 // after a crash or a failure. Its answers are published exactly once, together

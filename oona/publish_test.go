@@ -352,8 +352,13 @@ func TestEmergencyStreamIsLimited(t *testing.T) {
 		if n := send("", 200); n != 60 {
 			t.Errorf("%d passed after half a minute, want 60", n)
 		}
+		time.Sleep(time.Minute)
+		if _, err := c.Send(t.Context(), oona.Outgoing{Message: &pb.AdaptationCommand{IssuedBy: "tamiyo"}, Stream: c.Streams().Emergency}); err != nil {
+			t.Error(err)
+		}
 		for name, want := range map[string]float64{
-			"oona.emergency_published":                180,
+			"oona.emergency_published":                181,
+			"oona.emergency_published.src.tamiyo":     1,
 			"oona.emergency_published.src.tezzeret_1": 120,
 			"oona.emergency_published.src.unknown":    60,
 			"oona.emergency_rate_dropped":             220,

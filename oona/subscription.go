@@ -37,7 +37,9 @@ type Subscription struct {
 	// Others is what becomes of the rest. Default [DeadLetterOthers].
 	Others Others
 	// Batch is the most entries that are read, and committed, at once. A
-	// message that is alone is never held back for a batch. Default
+	// message that is alone is never held back for a batch. Fewer are read
+	// where the handler takes so long that the workers would not come to them
+	// within about two seconds: siblings shall have them. Default
 	// [DefaultBatch].
 	Batch int
 	// Workers is how many batches are handled at once, those included that were

@@ -142,6 +142,12 @@ func TestCluster(t *testing.T) {
 	if !errors.Is(err, oona.ErrStreams) {
 		t.Errorf("a name without the tag: %v", err)
 	}
+	if err := c.Consume(t.Context(), oona.Subscription{Stream: "elsewhere", Group: "g"}, answering()); !errors.Is(err, oona.ErrStreams) {
+		t.Errorf("consuming a stream without the tag: %v", err)
+	}
+	if err := c.Follow(t.Context(), oona.Following{From: oona.Cursor{"elsewhere": {}}}, answering()); !errors.Is(err, oona.ErrStreams) {
+		t.Errorf("following a stream without the tag: %v", err)
+	}
 	// A client that the embedder made.
 	made, err := oona.New(t.Context(), cluster.Client(), oona.Config{Codec: newCodec(t), Consumer: "b"})
 	if err != nil {
