@@ -73,6 +73,7 @@ func serveAsChild(name string) error {
 // child is a process that consumes.
 type child struct {
 	cmd       *exec.Cmd
+	name      string
 	handlings string        // the file
 	done      chan struct{} // closed when it has ended
 	ended     time.Time     // when that was
@@ -87,7 +88,7 @@ func spawn(t testing.TB, url, name string, reclaim time.Duration) *child {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &child{cmd: exec.Command(exe), handlings: filepath.Join(t.TempDir(), "handlings"), done: make(chan struct{})}
+	c := &child{cmd: exec.Command(exe), name: name, handlings: filepath.Join(t.TempDir(), "handlings"), done: make(chan struct{})}
 	cmd := c.cmd
 	cmd.Env = append(os.Environ(), childVariable+"="+name, childURL+"="+url, childReclaim+"="+reclaim.String(), childJournal+"="+c.handlings)
 	cmd.Stderr = t.Output()
@@ -106,7 +107,11 @@ func spawn(t testing.TB, url, name string, reclaim time.Duration) *child {
 // kill ends the child at once and waits for its end.
 func (c *child) kill() {
 	_ = c.cmd.Process.Kill()
+	at := time.Now()
 	<-c.done
+	if at.Before(c.ended) {
+		c.ended = at // it was told late
+	}
 }
 
 func (c *child) signal(t testing.TB, s os.Signal) {
