@@ -13,6 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/esper-lite/esper/leyline"
+	"github.com/esper-lite/esper/tamiyo"
+	"github.com/esper-lite/esper/urza"
 )
 
 //go:generate go test -run ^TestSettingsReference$ -update-reference .
@@ -81,9 +83,19 @@ func TestSettingsAreDescribed(t *testing.T) {
 
 // TestManualKnowsEveryReason: an operator who reads a reason in a log finds it.
 func TestManualKnowsEveryReason(t *testing.T) {
-	manual := readManual(t)
+	reasons := []string{
+		urza.ReasonMissingArtifact, urza.ReasonArtifactNotFound, urza.ReasonChecksumMismatch,
+		urza.ReasonCatalogUnavailable, urza.ReasonArtifactUnreadable, urza.ReasonMalformedRecord,
+	}
 	for _, reason := range leyline.Reasons() {
-		if !strings.Contains(manual, "| `"+string(reason)+"` |") {
+		reasons = append(reasons, string(reason))
+	}
+	for _, reason := range tamiyo.Reasons() {
+		reasons = append(reasons, string(reason))
+	}
+	manual := readManual(t)
+	for _, reason := range reasons {
+		if !strings.Contains(manual, "| `"+reason+"` |") {
 			t.Errorf("%s has no remedy for the reason %s", manualFile, reason)
 		}
 	}
