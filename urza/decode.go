@@ -23,18 +23,23 @@ type metadata struct {
 
 func parseMetadata(row *Row) (metadata, error) {
 	var m metadata
-	var err error
-	if m.descriptor, err = parseObject(row.Metadata); err != nil {
-		return m, malformed(row.BlueprintID, "metadata", err)
+	return m, m.parse(row)
+}
+
+// parse replaces m by the metadata of row. It uses the memory of m again.
+func (m *metadata) parse(row *Row) error {
+	m.extras.reset()
+	if err := m.descriptor.parse(row.Metadata); err != nil {
+		return malformed(row.BlueprintID, "metadata", err)
 	}
 	text, ok := m.descriptor.get(extrasKey)
 	if !ok || text == "null" {
-		return m, nil
+		return nil
 	}
-	if m.extras, err = parseObject(text); err != nil {
-		return m, malformed(row.BlueprintID, extrasKey, err)
+	if err := m.extras.parse(text); err != nil {
+		return malformed(row.BlueprintID, extrasKey, err)
 	}
-	return m, nil
+	return nil
 }
 
 func malformed(blueprintID, part string, err error) error {
@@ -114,7 +119,7 @@ func (r *Record) decodeExtras(extras *object) error {
 		case "guard_digest":
 			r.GuardDigest, err = stringOrNull(m.value)
 		case "prewarm_samples":
-			r.PrewarmSamples = numbers(m.value)
+			r.PrewarmSamples = appendNumbers(nil, m.value)
 		case "artifact_mtime":
 			r.ArtifactModTime, _ = parseNumber(m.value)
 		case "compile_ms":
@@ -128,11 +133,11 @@ func (r *Record) decodeExtras(extras *object) error {
 		case "guard_spec":
 			r.GuardSpec = elements(m.value)
 		case "guard_spec_summary":
-			r.GuardSpecSummary = stringList(m.value)
+			r.GuardSpecSummary = appendStrings(nil, m.value)
 		case "inductor_cache_dir":
 			r.InductorCacheDir, _ = stringOrNull(m.value)
 		case "tags":
-			r.Tags = stringList(m.value)
+			r.Tags = appendStrings(nil, m.value)
 		default:
 			r.Extra[m.name] = json.RawMessage(m.value)
 		}
@@ -157,8 +162,8 @@ func numberOrNil(text string) *float64 {
 	return nil
 }
 
-func numbers(text string) []float64 {
-	var list []float64
+// appendNumbers appends the elements of an array that are numbers.
+func appendNumbers(list []float64, text string) []float64 {
 	eachElement(text, func(value string) {
 		if f, ok := parseNumber(value); ok {
 			list = append(list, f)
@@ -167,8 +172,8 @@ func numbers(text string) []float64 {
 	return list
 }
 
-func stringList(text string) []string {
-	var list []string
+// appendStrings appends the elements of an array that are strings.
+func appendStrings(list []string, text string) []string {
 	eachElement(text, func(value string) {
 		if s, err := unquote(value); err == nil {
 			list = append(list, s)

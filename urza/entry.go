@@ -3,8 +3,8 @@ package urza
 import (
 	"encoding/json"
 	"hash/maphash"
+	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/esper-lite/esper/leyline/leylinepb"
 )
@@ -48,30 +48,35 @@ func (e Entry) MarshalJSON() ([]byte, error) {
 	})
 }
 
-// newEntry reads what an index needs from a row, a tenth of the work of
-// decodeRow. Its strings are copies, so that the row can be freed.
-func newEntry(row *Row) Entry {
-	e := Entry{
-		BlueprintID:  strings.Clone(row.BlueprintID),
-		Name:         strings.Clone(row.Name),
-		ArtifactPath: strings.Clone(row.ArtifactPath),
-	}
-	if err := e.read(row); err != nil {
+// entryReader reads what an index needs from rows, a tenth of the work of
+// decodeRow. Its memory is used again for every row.
+type entryReader struct {
+	metadata metadata
+	samples  []float64
+	tags     []string
+	strings  []byte
+}
+
+// read returns the entry of a row. It holds nothing of the row's memory.
+func (r *entryReader) read(row *Row) Entry {
+	e := Entry{BlueprintID: row.BlueprintID, Name: row.Name, ArtifactPath: row.ArtifactPath}
+	r.tags = r.tags[:0]
+	if err := r.readMetadata(&e, row); err != nil {
 		e.Tier = tierOf(row.Tier, 0)
 		e.Problem = err.Error()
 	}
+	r.own(&e)
 	return e
 }
 
-func (e *Entry) read(row *Row) error {
-	m, err := parseMetadata(row)
-	if err != nil {
+func (r *entryReader) readMetadata(e *Entry, row *Row) error {
+	if err := r.metadata.parse(row); err != nil {
 		return err
 	}
-	if err := e.readDescriptor(&m.descriptor, row); err != nil {
+	if err := e.readDescriptor(&r.metadata.descriptor, row); err != nil {
 		return malformed(row.BlueprintID, "descriptor", err)
 	}
-	for _, member := range m.extras.members {
+	for _, member := range r.metadata.extras.members {
 		var err error
 		switch member.name {
 		case "checksum":
@@ -79,19 +84,37 @@ func (e *Entry) read(row *Row) error {
 		case "guard_digest":
 			e.GuardDigest, err = stringOrNull(member.value)
 		case "prewarm_samples":
-			e.PrewarmP50, e.PrewarmP95 = percentiles(numbers(member.value))
+			r.samples = appendNumbers(r.samples[:0], member.value)
+			e.PrewarmP50, e.PrewarmP95 = percentiles(r.samples)
 		case "tags":
-			e.Tags = stringList(member.value)
+			r.tags = appendStrings(r.tags[:0], member.value)
 		}
 		if err != nil {
 			return malformed(row.BlueprintID, member.name, err)
 		}
 	}
-	e.Checksum, e.GuardDigest = strings.Clone(e.Checksum), strings.Clone(e.GuardDigest)
-	for i, tag := range e.Tags {
-		e.Tags[i] = strings.Clone(tag)
-	}
 	return nil
+}
+
+// own copies the strings of an entry into one piece of memory, so that the row
+// can be freed: one allocation instead of eight, and less of it.
+func (r *entryReader) own(e *Entry) {
+	if len(r.tags) > 0 {
+		e.Tags = slices.Clone(r.tags)
+	}
+	r.strings = r.strings[:0]
+	eachString(e, func(s *string) { r.strings = append(r.strings, *s...) })
+	rest := string(r.strings)
+	eachString(e, func(s *string) { *s, rest = rest[:len(*s)], rest[len(*s):] })
+}
+
+func eachString(e *Entry, each func(*string)) {
+	for _, s := range [...]*string{&e.BlueprintID, &e.Name, &e.ArtifactPath, &e.Checksum, &e.GuardDigest, &e.Problem} {
+		each(s)
+	}
+	for i := range e.Tags {
+		each(&e.Tags[i])
+	}
 }
 
 // readDescriptor reads name, tier and stage where they have their usual form,
@@ -104,9 +127,7 @@ func (e *Entry) readDescriptor(members *object, row *Row) error {
 	text, nameErr := unquote(name)
 	if tiered && named && nameErr == nil && text != "" && (err == nil || !staged) {
 		e.Tier, e.Stage = tierOf(row.Tier, 0), uint32(number)
-		if text != e.Name {
-			e.Name = strings.Clone(text)
-		}
+		e.Name = text
 		return nil
 	}
 	descriptor, err := decodeDescriptor(members)

@@ -6,7 +6,7 @@ import "time"
 // whole one.
 func Decode(row Row) (Entry, *Record, error) {
 	record, err := decodeRow(row)
-	return newEntry(&row), record, err
+	return new(entryReader).read(&row), record, err
 }
 
 // Encode is the inverse of Decode.

@@ -78,11 +78,12 @@ func (x *index) all() []*item {
 // put stores rows that were read or written under ticket. A row that did not
 // change keeps its item, and with it the proof of its file.
 func (x *index) put(ticket uint64, rows ...Row) {
+	var reader entryReader
 	fresh := make([]*item, len(rows))
 	for i := range rows {
 		fingerprint := rows[i].fingerprint()
 		if old := x.get(rows[i].BlueprintID); old == nil || old.fingerprint != fingerprint {
-			fresh[i] = &item{entry: newEntry(&rows[i]), fingerprint: fingerprint}
+			fresh[i] = &item{entry: reader.read(&rows[i]), fingerprint: fingerprint}
 		}
 	}
 	x.mu.Lock()
@@ -102,7 +103,7 @@ func (x *index) putLocked(ticket uint64, row *Row, now *item) {
 		old.ticket = ticket
 		return
 	case now == nil: // it was replaced or dropped in that moment
-		now = &item{entry: newEntry(row), fingerprint: row.fingerprint()}
+		now = &item{entry: new(entryReader).read(row), fingerprint: row.fingerprint()}
 	}
 	now.ticket = ticket
 	if old != nil && old.entry.ArtifactPath == now.entry.ArtifactPath {

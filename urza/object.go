@@ -34,19 +34,34 @@ type member struct {
 // their memory with text.
 func parseObject(text string) (object, error) {
 	var o object
+	err := o.parse(text)
+	return o, err
+}
+
+// parse is parseObject into the memory of o. After an error o is empty.
+func (o *object) parse(text string) error {
+	o.reset()
 	i := skipSpace(text, 0)
 	if i >= len(text) || text[i] != '{' {
-		return o, errSyntax
+		return errSyntax
 	}
-	o.members = make([]member, 0, usualMembers)
+	if o.members == nil {
+		o.members = make([]member, 0, usualMembers)
+	}
 	end, err := o.scan(text, i)
+	if err == nil && skipSpace(text, end) != len(text) {
+		err = errSyntax
+	}
 	if err != nil {
-		return object{}, err
+		o.reset()
 	}
-	if skipSpace(text, end) != len(text) {
-		return object{}, errSyntax
-	}
-	return o, nil
+	return err
+}
+
+// reset makes o empty and lets go of the text, but not of the memory.
+func (o *object) reset() {
+	clear(o.members)
+	o.members, o.changed = o.members[:0], false
 }
 
 // scan reads the object that starts at text[i] and returns where it ends.

@@ -9,7 +9,8 @@ import (
 // interpolation between closest ranks; 0 where there are none. Samples that
 // are not finite are left out.
 func percentiles(samples []float64) (p50, p95 float32) {
-	sorted := make([]float64, 0, len(samples))
+	var usual [MaxPrewarmSamples]float64
+	sorted := usual[:0]
 	for _, s := range samples {
 		if !math.IsNaN(s) && !math.IsInf(s, 0) {
 			sorted = append(sorted, s)

@@ -73,21 +73,44 @@ func (l *Library) scan(ctx context.Context) error {
 		return nil
 	}
 	began := l.index.ticket()
-	for after := ""; ; {
-		ticket := l.index.ticket()
-		rows, err := l.catalogue.Page(ctx, after, pageRows)
-		if err != nil {
-			return unavailable(err)
+	for p := range l.pages(ctx) {
+		if p.err != nil {
+			return unavailable(p.err)
 		}
-		if len(rows) == 0 {
-			break
-		}
-		l.index.put(ticket, rows...)
-		after = rows[len(rows)-1].BlueprintID
+		l.index.put(p.ticket, p.rows...)
 	}
 	l.index.sweep(began)
 	l.version, l.scanned = version, true
 	return nil
+}
+
+// page is a part of the catalogue, as it was after ticket, or why there is none.
+type page struct {
+	ticket uint64
+	rows   []Row
+	err    error
+}
+
+// pages reads all rows, one page ahead of whoever takes them in. An error is the
+// last page. The channel has to be read to its end.
+func (l *Library) pages(ctx context.Context) <-chan page {
+	pages := make(chan page)
+	go func() {
+		defer close(pages)
+		for after := ""; ; {
+			p := page{ticket: l.index.ticket()}
+			p.rows, p.err = l.catalogue.Page(ctx, after, pageRows)
+			if p.err == nil && len(p.rows) == 0 {
+				return
+			}
+			pages <- p
+			if p.err != nil {
+				return
+			}
+			after = p.rows[len(p.rows)-1].BlueprintID
+		}
+	}()
+	return pages
 }
 
 // reread reads one row and brings the index up to date with it. It returns nil
