@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"time"
@@ -14,10 +15,10 @@ func libraryConfig(s settings, log *slog.Logger) (urza.Config, error) {
 		DatabaseURL: s.DatabaseURL,
 		ArtifactDir: s.ArtifactDir,
 		CacheTTL:    time.Duration(s.CacheTTLSeconds) * time.Second,
-		Logger:      log,
-		OnIntegrity: func(e urza.IntegrityEvent) {
-			log.Error("the library is damaged", "kind", string(e.Kind), "blueprint_id", e.BlueprintID, "artifact", e.ArtifactPath, "error", e.Err)
-		},
+		// To the library 0 is its default, and less is none.
+		MaxArtifactBytes: cmp.Or(s.MaxArtifact, -1),
+		MinFreeBytes:     cmp.Or(s.MinFree, -1),
+		Logger:           log,
 	}
 	if err := cfg.Validate(); err != nil {
 		return cfg, usageErrorf("URZA_DATABASE_URL, URZA_ARTIFACT_DIR: %w", err)

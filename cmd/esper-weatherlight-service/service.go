@@ -22,6 +22,8 @@ const (
 	workerPolicy    = "tamiyo_policy"
 	workerTelemetry = "telemetry"
 	workerHousekeep = "housekeeping"
+	workerMaintain  = "urza_maintenance" // these two unless
+	workerScrub     = "urza_scrub"       // they are switched off
 	workerSeeds     = "kasmina_seeds"    // these two only where commands
 	workerCommands  = "kasmina_commands" // are carried out
 )
@@ -66,6 +68,7 @@ func newServiceOn(ctx context.Context, bus *oona.Client, s settings, keys *leyli
 	if err != nil {
 		return nil, errors.Join(err, svc.close())
 	}
+	cfg.OnIntegrity = svc.tellIntegrity
 	if svc.library, err = urza.Open(ctx, cfg); err != nil {
 		return nil, errors.Join(err, svc.close())
 	}
@@ -111,6 +114,7 @@ func (svc *service) compose(ctx context.Context, s settings, keys *leyline.Keyri
 		{Name: workerPolicy, Worker: svc.policies, After: last},
 		{Name: workerHousekeep, Worker: housekeeper, After: last},
 	}
+	specs = append(specs, svc.upkeep(s, last)...)
 	if svc.commands != nil {
 		svc.sources = append(svc.sources, svc.commands)
 		specs = append(specs,

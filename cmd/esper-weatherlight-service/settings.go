@@ -49,6 +49,10 @@ type settings struct {
 	DatabaseURL     string `env:"URZA_DATABASE_URL" envDefault:"sqlite:///./var/urza/catalog.db" meaning:"catalogue; four slashes make the path absolute"`
 	ArtifactDir     string `env:"URZA_ARTIFACT_DIR" envDefault:"./var/urza/artifacts" meaning:"artifacts; the library root is its parent"`
 	CacheTTLSeconds int64  `env:"URZA_CACHE_TTL_SECONDS" meaning:"age of a file past which its artifact expires, in seconds; empty means never"`
+	MaxArtifact     int64  `env:"URZA_MAX_ARTIFACT_BYTES" envDefault:"68719476736" meaning:"largest artifact that is added, in bytes; 0 means no limit"`
+	MinFree         int64  `env:"URZA_MIN_FREE_BYTES" envDefault:"268435456" meaning:"what adding an artifact leaves free on its file system, in bytes"`
+	Maintenance     string `env:"URZA_MAINTENANCE" envDefault:"quarantine" meaning:"what is done every hour about expired artifacts and files that no record names: off, report, quarantine or delete"`
+	ScrubRate       int    `env:"URZA_SCRUB_BYTES_PER_SECOND" envDefault:"33554432" meaning:"how fast all artifacts are hashed again once a day, in bytes; 0 means not at all"`
 
 	PolicyDir           string `env:"TAMIYO_POLICY_DIR" envDefault:"./var/tamiyo/policies" meaning:"where the last policies are kept"`
 	VerifyUpdates       bool   `env:"TAMIYO_VERIFY_UPDATES" envDefault:"true" meaning:"check the version and the age of policy updates"`
@@ -142,6 +146,10 @@ func (s settings) validate() error {
 		{"OONA_MAX_ATTEMPTS", s.MaxAttempts > 0, "1 or more"},
 		{"OONA_HANDLER_TIMEOUT", s.HandlerTimeout > 0, "more than 0s"},
 		{"URZA_CACHE_TTL_SECONDS", s.CacheTTLSeconds >= 0, "0 or more"},
+		{"URZA_MAX_ARTIFACT_BYTES", s.MaxArtifact >= 0, "0 or more"},
+		{"URZA_MIN_FREE_BYTES", s.MinFree >= 0, "0 or more"},
+		{"URZA_MAINTENANCE", validMaintenance(s.Maintenance), "off, report, quarantine or delete"},
+		{"URZA_SCRUB_BYTES_PER_SECOND", s.ScrubRate >= 0, "0 or more"},
 		{"TAMIYO_UPDATE_FRESHNESS_SEC", s.UpdateFreshnessSec >= 0, "0 or more"},
 		{"WEATHERLIGHT_TELEMETRY_INTERVAL", s.TelemetryInterval > 0, "more than 0s"},
 		{"WEATHERLIGHT_EMERGENCY_HOLD", s.EmergencyHold > 0, "more than 0s"},

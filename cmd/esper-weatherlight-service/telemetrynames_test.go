@@ -34,7 +34,7 @@ func contractNames() map[string]string {
 		"oona.refused.bad_signature": "count", "oona.dead_lettered.unexpected_type": "count",
 		"oona.breaker_publish_open": "count", "oona.breaker_consume_open": "count", "oona.conservative_mode": "bool", "urza.library.conservative_mode": "count",
 	}
-	for _, worker := range []string{"urza_prefetch", "kasmina_prefetch", "tamiyo_policy", "telemetry", "housekeeping"} {
+	for _, worker := range []string{"urza_prefetch", "kasmina_prefetch", "tamiyo_policy", "telemetry", "housekeeping", "urza_maintenance", "urza_scrub"} {
 		names["weatherlight.worker."+worker+".running"] = "bool"
 		names["weatherlight.worker."+worker+".restarts"] = "count"
 	}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bufio"
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -21,23 +23,30 @@ func (a *app) urzaRemoveCommand() *cobra.Command {
 				return fmt.Errorf("nothing was removed; answer y, or use --yes")
 			}
 			return a.withLibrary(cmd.Context(), func(_ settings, l *urza.Library) error {
-				for _, id := range ids {
-					if err := l.Remove(cmd.Context(), id); err != nil {
-						return err
-					}
-					if !a.json {
-						fmt.Fprintln(a.Out, "removed", id)
-					}
-				}
+				removed, err := a.remove(cmd.Context(), l, ids)
 				if a.json {
-					return printJSON(a.Out, ids)
+					err = errors.Join(printJSON(a.Out, removed), err)
 				}
-				return nil
+				return err
 			})
 		},
 	}
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	return cmd
+}
+
+// remove removes one record after the other, up to the first that it cannot, and
+// returns the ids of those it has.
+func (a *app) remove(ctx context.Context, l *urza.Library, ids []string) ([]string, error) {
+	for i, id := range ids {
+		if err := l.Remove(ctx, id); err != nil {
+			return ids[:i], err
+		}
+		if !a.json {
+			fmt.Fprintln(a.Out, "removed", id)
+		}
+	}
+	return ids, nil
 }
 
 // confirm asks a question on stderr; anything but yes is a no.
