@@ -74,7 +74,7 @@ func parseFlags(args []string) (s settings, err error) {
 	if s.kinds, err = parseKinds(s.only); err != nil {
 		return s, err
 	}
-	if s.workloads, err = parseWorkloads(*which, *scale || s.profiles != ""); err != nil {
+	if s.workloads, err = parseWorkloads(*which, *scale || s.profiles != "" || several(lists)); err != nil {
 		return s, err
 	}
 	s.axes = make(map[string][]int)
@@ -91,6 +91,16 @@ func parseFlags(args []string) (s settings, err error) {
 		}
 	}
 	return s, s.validate()
+}
+
+// several reports whether an axis has several values.
+func several(lists map[string]*string) bool {
+	for _, list := range lists {
+		if strings.Contains(*list, ",") {
+			return true
+		}
+	}
+	return false
 }
 
 // validate checks what would otherwise fail late or without a reason.

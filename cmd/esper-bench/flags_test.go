@@ -20,6 +20,8 @@ func TestFlags(t *testing.T) {
 		{"-scale", "", []int{1, 2, 4, 8}, ""},
 		{"-scale -replicas 1,3", "", []int{1, 3}, ""},
 		{"-scale -workloads count", "count", []int{1, 2, 4, 8}, ""},
+		{"-replicas 1,3", "", []int{1, 3}, ""},
+		{"-replicas 3", "streaming,backlog,latency,half,count,binary", []int{3}, ""},
 		{"-profiles dir", "", []int{1}, ""},
 		{"-workloads nothing", "", nil, `there is no "nothing"`},
 		{"-only nobody", "", nil, `there is no "nobody"`},

@@ -37,9 +37,13 @@ func openFloor(o Options) *floor {
 
 func (f *floor) Close() error { return f.rdb.Close() }
 
+// pipeline returns a pipeline by its own type: through an interface, the arguments
+// of each command would be allocated.
+func (f *floor) pipeline() *redis.Pipeline { return f.rdb.Pipeline().(*redis.Pipeline) }
+
 func (f *floor) Publish(ctx context.Context, first, n int) error {
 	for end := first + n; first < end; first += f.opts.Batch {
-		pipe := f.rdb.Pipeline()
+		pipe := f.pipeline()
 		for i := first; i < min(first+f.opts.Batch, end); i++ {
 			pipe.XAdd(ctx, &redis.XAddArgs{Stream: requests, Values: []any{"payload", plainPayload(i, f.opts.Payload)}})
 		}
@@ -92,7 +96,7 @@ func unlessNil(err error) error {
 }
 
 func (f *floor) commit(ctx context.Context, batch []redis.XMessage) error {
-	pipe := f.rdb.Pipeline()
+	pipe := f.pipeline()
 	ids := make([]string, len(batch))
 	for i, m := range batch {
 		ids[i] = m.ID

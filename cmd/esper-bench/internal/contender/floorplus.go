@@ -43,7 +43,7 @@ var errForged = errors.New("contender: floor+: wrong signature")
 func (f *floorPlus) Publish(ctx context.Context, first, n int) error {
 	h := hmac.New(sha256.New, []byte(secret))
 	for end := first + n; first < end; first += f.opts.Batch {
-		pipe := f.rdb.Pipeline()
+		pipe := f.pipeline()
 		for i := first; i < min(first+f.opts.Batch, end); i++ {
 			payload := plainPayload(i, f.opts.Payload)
 			pipe.XAdd(ctx, &redis.XAddArgs{Stream: requests, Values: []any{"payload", payload, "signature", sign(h, payload)}})
