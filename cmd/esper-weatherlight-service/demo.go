@@ -73,12 +73,12 @@ func runDemo(ctx context.Context, out io.Writer, dir string) error {
 
 // open composes the service as run does, over the bus in this process.
 func (d *demo) open(ctx context.Context) error {
-	s, err := loadSettings([]string{
-		"ESPER_LEYLINE_SECRET=a secret of the demo's own",
-		"URZA_DATABASE_URL=sqlite:///" + filepath.Join(d.dir, "urza", "catalog.db"),
-		"TAMIYO_POLICY_DIR=" + filepath.Join(d.dir, "policies"),
-		"URZA_ARTIFACT_DIR=" + filepath.Join(d.dir, "urza", "artifacts"),
-		"KASMINA_COMMANDS=true",
+	s, err := parseSettings(map[string]string{ // and none of a .env file
+		"ESPER_LEYLINE_SECRET": "a secret of the demo's own",
+		"URZA_DATABASE_URL":    "sqlite:///" + filepath.Join(d.dir, "urza", "catalog.db"),
+		"URZA_ARTIFACT_DIR":    filepath.Join(d.dir, "urza", "artifacts"),
+		"TAMIYO_POLICY_DIR":    filepath.Join(d.dir, "policies"),
+		"KASMINA_COMMANDS":     "true",
 	})
 	if err != nil {
 		return err

@@ -1,13 +1,19 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
 
 func TestDemo(t *testing.T) {
 	t.Parallel()
-	code, stdout, stderr := runProgram(t, t.TempDir(), nil, "demo")
+	dir := t.TempDir() // with settings of a real service, which are not the demo's
+	if err := os.WriteFile(filepath.Join(dir, ".env"), []byte("ESPER_LEYLINE_SECRET_FILE=/nowhere\nOONA_MAX_ATTEMPTS=none\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, stdout, stderr := runProgram(t, dir, nil, "demo")
 	if code != 0 || stderr != "" {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}

@@ -78,6 +78,11 @@ func loadSettings(environ []string) (settings, error) {
 	if err != nil {
 		return settings{}, err
 	}
+	return parseSettings(vars)
+}
+
+// parseSettings is loadSettings for variables that are known.
+func parseSettings(vars map[string]string) (settings, error) {
 	var s settings
 	if err := env.ParseWithOptions(&s, env.Options{Environment: vars}); err != nil {
 		return settings{}, settingsError(err, vars)
