@@ -36,7 +36,7 @@ func (h *handlings) Handle(ctx context.Context, batch []*oona.Message) []oona.Re
 	h.mu.Unlock()
 	line := fmt.Appendf(nil, "b %d %d", call, time.Now().UnixNano())
 	for _, m := range batch {
-		line = append(append(line, ' '), strings.TrimPrefix(requestID(m.Body), "req-")...)
+		line = fmt.Appendf(line, " %s@%s", strings.TrimPrefix(requestID(m.Body), "req-"), m.ID)
 	}
 	if _, err := h.file.Write(append(line, '\n')); err != nil {
 		return failAll(batch, err)
@@ -64,9 +64,12 @@ func failAll(batch []*oona.Message, err error) []oona.Result {
 type handling struct {
 	begin, end int64 // Unix ns
 	by         *child
+	entry      string // whoever publishes again makes another
 }
 
-func (h handling) overlaps(other handling) bool { return h.begin < other.end && other.begin < h.end }
+func (h handling) overlaps(other handling) bool {
+	return h.entry == other.entry && h.begin < other.end && other.begin < h.end
+}
 
 // readHandlings returns the handlings of each request. One that did not end was
 // ended with its child, at the moment of the kill.
@@ -97,7 +100,9 @@ func readHandlings(t testing.TB, children []*child, requests int) [][]handling {
 				h.end = end
 			}
 			for _, word := range words[3:] {
-				if i, err := strconv.Atoi(word); err == nil && i < requests {
+				request, entry, _ := strings.Cut(word, "@")
+				h.entry = entry
+				if i, err := strconv.Atoi(request); err == nil && i < requests {
 					all[i] = append(all[i], h)
 				}
 			}
@@ -119,12 +124,10 @@ func (s span) touches(h handling) bool {
 // slow for heartbeats. Who was may have lost what it holds and not know it yet.
 func overlaps(t testing.TB, all [][]handling, outages []span) (again, together, without int) {
 	for request, hs := range all {
-		if len(hs) > 1 {
-			again++
-		}
-		overlapped, explained := false, true
+		repeated, overlapped, explained := false, false, true
 		for i, a := range hs {
 			for _, b := range hs[:i] {
+				repeated = repeated || a.entry == b.entry
 				if a.overlaps(b) {
 					overlapped = true
 					if disturbed(a, outages) || disturbed(b, outages) {
@@ -136,6 +139,9 @@ func overlaps(t testing.TB, all [][]handling, outages []span) (again, together, 
 					explained = false
 				}
 			}
+		}
+		if repeated {
+			again++
 		}
 		if overlapped {
 			together++
