@@ -3,6 +3,7 @@ package leyline_test
 import (
 	"errors"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -57,15 +58,46 @@ func TestZeroKeyring(t *testing.T) {
 	}
 }
 
+// fleetMember has its keys in files of its own.
+type fleetMember struct {
+	dir   string
+	files *leyline.KeyFiles
+}
+
+func newFleetMember(t *testing.T, secret string) fleetMember {
+	t.Helper()
+	m := fleetMember{dir: t.TempDir()}
+	cfg := leyline.KeyFilesConfig{
+		SigningFile:  writeFile(t, m.dir, "signing", secret),
+		AcceptedFile: writeFile(t, m.dir, "accepted", ""),
+	}
+	var err error
+	if m.files, err = leyline.OpenKeyFiles(cfg); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// rotate replaces the files and has them read again.
+func (m fleetMember) rotate(t *testing.T, signing string, accepted ...string) {
+	writeFile(t, m.dir, "accepted", strings.Join(accepted, "\n"))
+	writeFile(t, m.dir, "signing", signing)
+	if changed, err := m.files.Reload(); !changed || err != nil {
+		t.Errorf("Reload = %v, %v", changed, err)
+	}
+}
+
 // A fleet of a producer and a consumer changes its key twice, each change in
-// three steps, while 100,000 messages pass: none is refused.
+// three steps, by files that are read again, while 100,000 messages pass: none is
+// refused.
 func TestRotationUnderLoad(t *testing.T) {
 	messages := int64(100_000)
 	if raceEnabled {
 		messages = 10_000 // it looks at every one of them for a long time
 	}
-	producer, consumer := newKeyring(t, "key 0"), newKeyring(t, "key 0")
-	sealer, opener := newCodec(t, leyline.CodecConfig{Keys: producer}), newCodec(t, leyline.CodecConfig{Keys: consumer})
+	producer, consumer := newFleetMember(t, "key 0"), newFleetMember(t, "key 0")
+	sealer := newCodec(t, leyline.CodecConfig{Keys: producer.files.Keyring()})
+	opener := newCodec(t, leyline.CodecConfig{Keys: consumer.files.Keyring()})
 	var begun, opened atomic.Int64
 	var rotated atomic.Bool
 	var underway sync.RWMutex // read-locked from seal to open
@@ -88,15 +120,8 @@ func TestRotationUnderLoad(t *testing.T) {
 	}
 	steps := 0
 	step := func(signing string, accepted ...string) {
-		var others []leyline.Secret
-		for _, a := range accepted {
-			others = append(others, leyline.NewSecret(a))
-		}
-		for _, keys := range []*leyline.Keyring{producer, consumer} {
-			if err := keys.Rotate(leyline.NewSecret(signing), others...); err != nil {
-				t.Error(err)
-			}
-		}
+		producer.rotate(t, signing, accepted...)
+		consumer.rotate(t, signing, accepted...)
 		// Finished everywhere means that nothing is underway from before.
 		underway.Lock()
 		steps++
@@ -117,7 +142,7 @@ func TestRotationUnderLoad(t *testing.T) {
 		t.Errorf("%d messages opened, %d steps taken", opened.Load(), steps)
 	}
 	old := newKeyring(t, "key 0").Sign([]byte("message"))
-	if err := consumer.Verify([]byte("message"), old[:]); !errors.Is(err, leyline.BadSignature) {
+	if err := consumer.files.Keyring().Verify([]byte("message"), old[:]); !errors.Is(err, leyline.BadSignature) {
 		t.Errorf("the first key is still accepted: %v", err)
 	}
 }

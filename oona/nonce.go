@@ -6,16 +6,20 @@ import (
 	pb "github.com/esper-lite/esper/leyline/leylinepb"
 )
 
-// maxNonce is the longest nonce that is kept as it is. Ids are UUIDs; a longer
-// one is kept as its SHA-256, so that no message can make the guard hold much.
-const maxNonce = 64
+// maxNonce is the longest nonce that is kept as it is. A longer one, as a UUID
+// is, is kept as 128 bits of its SHA-256, so that no message can make the guard
+// hold more than 112 bytes of Redis.
+const maxNonce = 24
+
+// digestMark begins what is a digest, and nothing else.
+const digestMark = '#'
 
 // identify fixes what the replay check knows a delivery by.
 func (d *delivery) identify(streams *Streams) {
 	if d.identity.Nonce == "" {
 		return
 	}
-	d.nonce = scopeOf(d.Envelope.Type) + shorten(d.identity.Nonce)
+	d.nonce = shorten(scopeOf(d.Envelope.Type), d.identity.Nonce)
 	d.holder = d.text
 	// Two streams can have the same id: away from the stream where such
 	// messages belong, the stream is part of the holder.
@@ -48,11 +52,14 @@ func scopeOf(t pb.BusMessageType) string {
 	return "m:"
 }
 
-// shorten bounds the length of a nonce.
-func shorten(nonce string) string {
-	if len(nonce) <= maxNonce {
-		return nonce
+// shorten returns a nonce with its scope, bounded in length.
+func shorten(scope, nonce string) string {
+	if n := len(scope) + len(nonce); n <= maxNonce && (scope != "" || nonce == "" || nonce[0] != digestMark) {
+		return scope + nonce
 	}
-	sum := sha256.Sum256([]byte(nonce))
-	return string(sum[:])
+	var space [4 * maxNonce]byte // enough for what is usual
+	sum := sha256.Sum256(append(append(space[:0], scope...), nonce...))
+	short := [1 + 16]byte{digestMark}
+	copy(short[1:], sum[:])
+	return string(short[:])
 }
