@@ -67,6 +67,11 @@ func reloadKeys(ctx context.Context, keys *leyline.KeyFiles, log *slog.Logger) {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
+	keepKeys(ctx, keys, hangup, log)
+}
+
+// keepKeys is reloadKeys that is asked by a channel.
+func keepKeys(ctx context.Context, keys *leyline.KeyFiles, hangup <-chan os.Signal, log *slog.Logger) {
 	ticker := time.NewTicker(keyReload)
 	defer ticker.Stop()
 	failed := ""
@@ -95,7 +100,7 @@ func reloadKeys(ctx context.Context, keys *leyline.KeyFiles, log *slog.Logger) {
 	}
 }
 
-// blankSecret drops a secret of nothing but white space: it is as good as none.
+// dropBlankSecrets drops a secret of nothing but white space: it is as good as none.
 func dropBlankSecrets(vars map[string]string) {
 	for _, name := range []string{"ESPER_LEYLINE_SECRET", "ESPER_LEYLINE_SECRET_ACCEPTED"} {
 		if strings.TrimSpace(vars[name]) == "" {

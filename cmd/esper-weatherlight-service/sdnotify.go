@@ -18,10 +18,16 @@ type notifier struct {
 	log      *slog.Logger
 	snapshot func() weatherlight.Snapshot
 	send     func(state string) (bool, error)
+	every    time.Duration // the watchdog wants to hear of us, zero for never
 }
 
 func newNotifier(log *slog.Logger, snapshot func() weatherlight.Snapshot) *notifier {
-	return &notifier{log, snapshot, func(state string) (bool, error) { return daemon.SdNotify(false, state) }}
+	every, err := daemon.SdWatchdogEnabled(false)
+	if err != nil {
+		log.Warn("systemd watchdog is not usable", "error", err)
+	}
+	send := func(state string) (bool, error) { return daemon.SdNotify(false, state) }
+	return &notifier{log, snapshot, send, every}
 }
 
 // statusInterval is how often the status line is renewed where no watchdog asks
@@ -31,13 +37,9 @@ const statusInterval = 10 * time.Second
 // run reports until ctx ends, which it reports last.
 func (n *notifier) run(ctx context.Context) {
 	defer n.notify(daemon.SdNotifyStopping)
-	every, err := daemon.SdWatchdogEnabled(false)
-	if err != nil {
-		n.log.WarnContext(ctx, "systemd watchdog is not usable", "error", err)
-	}
 	interval := statusInterval
-	if every > 0 {
-		interval = min(interval, every/2)
+	if n.every > 0 {
+		interval = min(interval, n.every/2)
 	}
 	// Until all workers are ready, look more often: systemd waits.
 	ticker := time.NewTicker(readyPoll)
@@ -53,7 +55,7 @@ func (n *notifier) run(ctx context.Context) {
 			ticker.Reset(interval)
 		}
 		n.notify("STATUS=" + statusLine(s))
-		if every > 0 && healthy(s) {
+		if n.every > 0 && healthy(s) {
 			n.notify(daemon.SdNotifyWatchdog)
 		}
 		select {
