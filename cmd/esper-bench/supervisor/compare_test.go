@@ -32,16 +32,3 @@ func TestCompareOnly(t *testing.T) {
 		t.Errorf("%+v, %v", rows, err)
 	}
 }
-
-// BenchmarkCompare prints the comparison as metrics: ratios of ours by suture.
-func BenchmarkCompare(b *testing.B) {
-	for b.Loop() {
-		rows, err := supervisor.Compare(b.Context(), supervisor.Options{Rounds: 3})
-		if err != nil {
-			b.Fatal(err)
-		}
-		for _, r := range rows {
-			b.Logf("%-45s %14.1f %14.1f %s %8.3f", r.Name, r.Ours, r.Suture, r.Unit, r.Ratio)
-		}
-	}
-}
