@@ -55,7 +55,7 @@ func (c *changeLog) show(v *fleetView) error {
 	var over []string
 	for key, p := range c.known {
 		if _, still := present[key]; !still {
-			over = append(over, fmt.Sprintf("%s over: %s", c.palette.good.Render("✓"), p.Subject))
+			over = append(over, fmt.Sprintf("%s over: %s: %s", c.palette.good.Render("✓"), p.Subject, p.Text))
 		}
 	}
 	slices.Sort(over)
@@ -92,8 +92,11 @@ func problemKey(p problem) string {
 
 // summary is the fleet in one line.
 func (c *changeLog) summary(v *fleetView) string {
-	alive, running := 0, 0
+	alive, expected, running := 0, 0, 0
 	for i := range v.Instances {
+		if v.Instances[i].Health != healthStopped {
+			expected++
+		}
 		if v.Instances[i].alive() {
 			alive++
 		}
@@ -110,6 +113,6 @@ func (c *changeLog) summary(v *fleetView) string {
 		}
 	}
 	return fmt.Sprintf("%s: %d of %d processes, %d of %d workers, prefetch %s, %s waiting, %s dead letters",
-		c.palette.health(v.Health).Render(strings.ToUpper(v.Health)), alive, len(v.Instances), running, len(v.Workers),
+		c.palette.health(v.Health).Render(strings.ToUpper(v.Health)), alive, expected, running, len(v.Workers),
 		prefetchText(&v.Prefetch), countOf(waiting), optional(v.DeadLetters.Waiting, countOf))
 }

@@ -209,7 +209,7 @@ func TestChangeLog(t *testing.T) {
 		"HEALTHY: 2 of 2 processes, 4 of 4 workers",
 		"▲ refused messages: 1,000 messages refused as bad_signature on oona.kernels.requests",
 		"DEGRADED: 2 of 2 processes, 4 of 4 workers",
-		"✓ over: refused messages",
+		"✓ over: refused messages: 3,000 messages refused as bad_signature on oona.kernels.requests",
 		"HEALTHY: 2 of 2 processes, 4 of 4 workers",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -273,6 +273,9 @@ func (i *instance) workers(now time.Time, health string) []workerView {
 			young:    i.latest.figure("weatherlight.uptime_s") < startTime.Seconds(),
 			BackoffS: known(i.latest.Figures, "weatherlight.worker."+worker+".backoff_seconds"),
 		}
+		if v.BackoffS != nil { // it went on since that was said
+			*v.BackoffS = max(0, *v.BackoffS-max(0, now.Sub(i.latest.Arrived).Seconds()))
+		}
 		if failure, ok := i.failures[worker]; ok {
 			v.LastError = printable(failure.Text)
 			v.ErrorAgoS = new(max(0, now.Sub(failure.At).Seconds()))

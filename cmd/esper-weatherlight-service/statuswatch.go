@@ -43,7 +43,8 @@ func (a *app) watch(ctx context.Context, look statusFlags) error {
 	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	// SIGHUP: the terminal is gone.
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	var aside sync.WaitGroup
 	defer aside.Wait()
 	defer stop()

@@ -5,8 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"io"
-	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -41,11 +41,11 @@ func TestWatchOutlivesRedis(t *testing.T) {
 	if strings.Contains(watch.stdout.String(), "\x1b") {
 		t.Error("there are colours in a pipe")
 	}
-	if err := watch.cmd.Process.Signal(os.Interrupt); err != nil {
+	if err := watch.cmd.Process.Signal(syscall.SIGHUP); err != nil { // its terminal is gone
 		t.Fatal(err)
 	}
 	if code := watch.wait(10 * time.Second); code != 0 || watch.stderr.String() != "" {
-		t.Errorf("exit code %d after SIGINT: %s", code, watch.stderr.String())
+		t.Errorf("exit code %d after SIGHUP: %s", code, watch.stderr.String())
 	}
 }
 

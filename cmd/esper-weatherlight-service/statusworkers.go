@@ -103,7 +103,10 @@ func (g *troubled) problem() problem {
 		p.Text = fmt.Sprintf("crashes again and again, %s restarts in the last minute%s", count(g.restarts), said)
 		p.Remedy = "Mend what its error says; it is restarted with a growing delay until then."
 	case troubleBackoff:
-		p.Text = fmt.Sprintf("is down, was restarted %s, the next time in %s%s", times(g.total), shortSeconds(g.backoff), said)
+		p.Text = fmt.Sprintf("is down and restarts in %s%s", shortSeconds(g.backoff), said)
+		if g.total > 0 {
+			p.Text = fmt.Sprintf("is down, was restarted %s, the next time in %s%s", times(g.total), shortSeconds(g.backoff), said)
+		}
 		p.Remedy = "Mend what its error says; it is restarted with a growing delay until then."
 	case troubleDown:
 		p.Text = "is " + g.state + said
