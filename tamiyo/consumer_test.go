@@ -326,3 +326,17 @@ func figure(c *tamiyo.Consumer, name string) float64 {
 	}
 	return -1
 }
+
+// TestDigestsAreBounded: as many are kept as the stream keeps updates.
+func TestDigestsAreBounded(t *testing.T) {
+	bus := newStream()
+	for n := range 70 {
+		bus.updates = append(bus.updates, update(n, ""))
+	}
+	dir := t.TempDir()
+	follow(t, open(t, tamiyo.Config{Bus: bus, Dir: dir}))
+	state, err := tamiyo.ReadState(dir)
+	if err != nil || len(state.Applied) != 64 || state.Applied[63] != state.Current.Digest {
+		t.Errorf("%d digests are kept, %v", len(state.Applied), err)
+	}
+}
