@@ -293,14 +293,36 @@ func (d *demo) crashed(ctx context.Context) error {
 	return nil
 }
 
-func (d *demo) summary(context.Context) error {
+func (d *demo) summary(ctx context.Context) error {
+	requests, answers, err := d.tally(ctx)
+	if err != nil {
+		return err
+	}
 	s := d.svc.supervisor.Snapshot()
-	d.say("%d workers running, %d restart. Every request was answered once; %d replay and", s.Running, s.Restarts, d.svc.bus.Refusals().Total(leyline.Replayed))
-	d.say("%d forgery were refused. Nothing was lost, and nobody was woken.", d.svc.bus.Refusals().Total(leyline.BadSignature))
+	d.say("%d workers running, %d restart. %d requests, %d answers; %d replay and %d forgery refused.", s.Running, s.Restarts, requests, answers,
+		d.svc.bus.Refusals().Total(leyline.Replayed), d.svc.bus.Refusals().Total(leyline.BadSignature))
+	if requests != answers {
+		return fmt.Errorf("%d requests have %d answers", requests, answers)
+	}
+	d.say("Nothing was lost, and nobody was woken.")
 	d.say("")
 	d.say("Next: set ESPER_LEYLINE_SECRET and REDIS_URL, and run esper-weatherlight-service;")
 	d.say("or read the README on embedding the packages.")
 	return nil
+}
+
+// tally counts, on the bus itself, the requests that were not refused and the
+// answers. Everybody who asked has waited for an answer by now.
+func (d *demo) tally(ctx context.Context) (requests, answers int64, err error) {
+	streams := d.client.Streams()
+	var n [3]int64
+	for i, stream := range [...]string{streams.KernelRequests, streams.KernelReady, streams.KernelErrors} {
+		if n[i], err = d.redis.XLen(ctx, stream).Result(); err != nil {
+			return 0, 0, err
+		}
+	}
+	refused := d.svc.bus.Refusals()
+	return n[0] - int64(refused.Total(leyline.Replayed)+refused.Total(leyline.BadSignature)), n[1] + n[2], nil
 }
 
 // until polls a condition that another goroutine brings about.

@@ -19,6 +19,7 @@ func TestDemo(t *testing.T) {
 	}
 	for _, shown := range []string{
 		"ready after", "missing_artifact", `"replayed"`, `"bad_signature"`, "seed-1 is in TRAINING", "swapped  to policy-7", "it runs again", "with 0 restarts",
+		"3 requests, 3 answers; 1 replay and 1 forgery refused",
 	} {
 		if !strings.Contains(stdout, shown) {
 			t.Errorf("the demo does not show %q:\n%s", shown, stdout)
