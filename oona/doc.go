@@ -64,7 +64,7 @@
 // On a Redis with access control, this is all that a client needs:
 //
 //	ACL SETUSER weatherlight on >PASSWORD resetkeys ~oona* resetchannels -@all
-//		+hello +auth +ping +time +eval +evalsha +exists
+//		+hello +auth +ping +time +eval +evalsha
 //		+xadd +xack +xlen +xdel +xtrim +xrange +xread +xreadgroup +xpending +xclaim
 //		+xgroup|create +xgroup|delconsumer +xinfo|stream +xinfo|groups +xinfo|consumers
 //		+get +set +hget +hset +hdel +hlen +hmget +hgetall +pttl +pexpire +pexpireat +unlink

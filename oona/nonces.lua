@@ -13,8 +13,16 @@ local at = nonces + nnonces + 1
 local known = redis.call('HMGET', marks, stream, '#floor')
 local mark, floor = tonumber(known[1] or '0'), tonumber(known[2] or '0')
 local holders, home = {}, {}
+local long = string.rep('#', 65) -- longer than what Redis keeps in a list
 for b = 1, nbuckets do
-  if redis.call('EXISTS', KEYS[2 + b]) == 1 then
+  local size = redis.call('HLEN', KEYS[2 + b])
+  if size > 0 then
+    -- A small hash is kept as a list, and each look-up goes through all of it. A
+    -- long field makes it a table for good, where many are looked up at once.
+    if nnonces > 16 and size <= 128 then
+      redis.pcall('HSET', KEYS[2 + b], '#', long)
+      redis.call('HDEL', KEYS[2 + b], '#')
+    end
     local found = redis.call('HMGET', KEYS[2 + b], unpack(ARGV, nonces + 1, nonces + nnonces))
     for i = 1, nnonces do
       if found[i] then holders[i], home[i] = found[i], b end
