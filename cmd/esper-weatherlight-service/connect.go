@@ -30,13 +30,15 @@ func busConfig(s settings, keys *leyline.Keyring, id identity, service string, l
 		return oona.Config{}, err
 	}
 	return oona.Config{
-		URL:        s.RedisURL,
-		Codec:      codec,
-		Guard:      guard,
-		Streams:    s.streams(),
-		Consumer:   id.consumer(),
-		MessageTTL: s.messageTTL(),
-		Logger:     log,
+		URL:                s.RedisURL,
+		Codec:              codec,
+		Guard:              guard,
+		Streams:            s.streams(),
+		Consumer:           id.consumer(),
+		MessageTTL:         s.messageTTL(),
+		MaxQueueDepth:      s.MaxQueueDepth,
+		EmergencyPerMinute: s.EmergencyRate,
+		Logger:             log,
 	}, nil
 }
 

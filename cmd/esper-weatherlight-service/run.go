@@ -41,6 +41,10 @@ in memory, for other processes to join at --listen: for trying things out.`,
 	return cmd
 }
 
+// minNonceCacheSize is the least capacity of a replay store in memory (contract
+// section 6). The Python side's default is below it.
+const minNonceCacheSize = 65536
+
 // serve runs the service until a signal asks it to stop. A bus of our own
 // listens at embedded, if that is not empty.
 func (a *app) serve(ctx context.Context, embedded string) error {
@@ -53,6 +57,10 @@ func (a *app) serve(ctx context.Context, embedded string) error {
 	limiter := leyline.NewLogLimiter(newLogger(a.Err, s.LogFormat, level).Handler(), leyline.LogLimit{})
 	log := slog.New(limiter)
 	quietRedis(log)
+	if s.NonceCacheSize < minNonceCacheSize {
+		log.Warn("a replay store of this size would forget too soon; nonces are kept in Redis, without a limit of their own",
+			"setting", "KERNEL_NONCE_CACHE_SIZE", "value", s.NonceCacheSize, "least", minNonceCacheSize)
+	}
 	keys, err := openKeys(s, log)
 	if err != nil {
 		return err

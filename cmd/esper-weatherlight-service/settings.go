@@ -30,6 +30,7 @@ type settings struct {
 	Mode               leyline.Mode   `env:"LEYLINE_MODE" envDefault:"compat" meaning:"compat accepts Python producers; strict demands our signed attributes of every message"`
 	ClockSkew          time.Duration  `env:"LEYLINE_CLOCK_SKEW" envDefault:"5s" meaning:"how far in the future a message may be issued"`
 	FreshnessMS        int64          `env:"KERNEL_FRESHNESS_WINDOW_MS" envDefault:"60000" meaning:"oldest kernel request that is served, in ms"`
+	NonceCacheSize     int64          `env:"KERNEL_NONCE_CACHE_SIZE" envDefault:"1048576" meaning:"capacity of a replay store in memory, at least 65536; not used by this service, which keeps nonces in Redis"`
 
 	RedisURL         string        `env:"REDIS_URL" envDefault:"redis://localhost:6379/0" meaning:"the bus: redis://, rediss://, unix://, redis+sentinel://, redis+cluster://"`
 	NormalStream     string        `env:"OONA_NORMAL_STREAM" meaning:"stream name; empty means oona.normal"`
@@ -42,6 +43,8 @@ type settings struct {
 	DeadLetterStream string        `env:"OONA_DEAD_LETTER_STREAM" meaning:"stream name; empty means oona.deadletter"`
 	MessageTTLMS     int64         `env:"OONA_MESSAGE_TTL_MS" envDefault:"900000" meaning:"age at which requests expire and housekeeping trims, in ms"`
 	MaxMessageBytes  int           `env:"OONA_MAX_MESSAGE_BYTES" envDefault:"1048576" meaning:"largest message that is sealed or opened, in bytes"`
+	MaxQueueDepth    int64         `env:"OONA_MAX_QUEUE_DEPTH" envDefault:"100000" meaning:"messages that may wait in a stream; publishing is refused at 50, 75, 85 and 95 % of it, by priority"`
+	EmergencyRate    int           `env:"OONA_EMERGENCY_PER_MINUTE" envDefault:"120" meaning:"messages that this process may send to the emergency stream in a minute"`
 	ReclaimIdle      time.Duration `env:"OONA_RECLAIM_IDLE" envDefault:"30s" meaning:"idle time after which another consumer's entry is taken over; below 60s beside Python"`
 	MaxAttempts      int           `env:"OONA_MAX_ATTEMPTS" envDefault:"5" meaning:"how often a handler may fail before a message is dead-lettered"`
 	HandlerTimeout   time.Duration `env:"OONA_HANDLER_TIMEOUT" envDefault:"30s" meaning:"deadline of one handling of a batch"`
@@ -144,9 +147,12 @@ func (s settings) validate() error {
 		wants string
 	}{
 		{"KERNEL_FRESHNESS_WINDOW_MS", s.FreshnessMS > 0, "more than 0"},
+		{"KERNEL_NONCE_CACHE_SIZE", s.NonceCacheSize > 0, "more than 0"},
 		{"LEYLINE_CLOCK_SKEW", s.ClockSkew >= 0, "0s or more"},
 		{"OONA_MESSAGE_TTL_MS", s.MessageTTLMS > 0, "more than 0"},
 		{"OONA_MAX_MESSAGE_BYTES", s.MaxMessageBytes > 0, "more than 0"},
+		{"OONA_MAX_QUEUE_DEPTH", s.MaxQueueDepth > 0, "more than 0"},
+		{"OONA_EMERGENCY_PER_MINUTE", s.EmergencyRate > 0, "more than 0"},
 		{"OONA_RECLAIM_IDLE", s.ReclaimIdle >= time.Second, "1s or more"},
 		{"OONA_MAX_ATTEMPTS", s.MaxAttempts > 0, "1 or more"},
 		{"OONA_HANDLER_TIMEOUT", s.HandlerTimeout > 0, "more than 0s"},

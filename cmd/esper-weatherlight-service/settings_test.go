@@ -31,6 +31,8 @@ func TestWrongSettings(t *testing.T) {
 		{"mode", with(secret, "LEYLINE_MODE", "lax"), nil, "LEYLINE_MODE"},
 		{"window", with(secret, "KERNEL_FRESHNESS_WINDOW_MS", "1m"), nil, "KERNEL_FRESHNESS_WINDOW_MS"},
 		{"window of nothing", with(secret, "KERNEL_FRESHNESS_WINDOW_MS", "0"), nil, "KERNEL_FRESHNESS_WINDOW_MS"},
+		{"queue of nothing", with(secret, "OONA_MAX_QUEUE_DEPTH", "0"), nil, "OONA_MAX_QUEUE_DEPTH"},
+		{"no emergencies", with(secret, "OONA_EMERGENCY_PER_MINUTE", "-1"), nil, "OONA_EMERGENCY_PER_MINUTE"},
 		{"duration", with(secret, "WEATHERLIGHT_BOOT_TIMEOUT", "30"), nil, "WEATHERLIGHT_BOOT_TIMEOUT"},
 		{"log level", with(secret, "ESP_LOG_LEVEL", "chatty"), nil, "ESP_LOG_LEVEL"},
 		{"address", with(secret, "REDIS_URL", "http://:hunter2@localhost"), nil, "REDIS_URL"},
