@@ -10,5 +10,6 @@ import (
 )
 
 func main() {
+	tuneCollector()
 	os.Exit(run(context.Background(), stdio{os.Stdin, os.Stdout, os.Stderr}, os.Environ(), os.Args[1:]))
 }
