@@ -1,8 +1,12 @@
 package oona_test
 
 import (
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/esper-lite/esper/oona"
 )
@@ -16,6 +20,7 @@ func FuzzReadStreams(f *testing.F) {
 		"%1\r\n$1\r\ns\r\n*1\r\n*2\r\n$3\r\n1-0\r\n*2\r\n$9\r\nbootstrap\r\n$1\r\n1\r\n",
 		"*1\r\n*2\r\n$1\r\ns\r\n*1\r\n*2\r\n$3\r\n1-0\r\n*-1\r\n",
 		"*1\r\n*2\r\n$99999999999999999999\r\n",
+		"-NOGROUP no such group\r\n", "!7\r\nNOGROUP\r\n", "!",
 	} {
 		f.Add([]byte(seed))
 	}
@@ -50,6 +55,17 @@ func TestReadStreams(t *testing.T) {
 	for _, nothing := range []string{"_\r\n", "*-1\r\n"} { // no entry came in time
 		if ids, _, err := oona.ReadStreams([]byte(nothing)); len(ids) > 0 || err != nil {
 			t.Errorf("%q: %q, %v", nothing, ids, err)
+		}
+	}
+}
+
+// TestReadIsRefused: an error reply is an error of Redis, with the server's words.
+func TestReadIsRefused(t *testing.T) {
+	const text = "READONLY You can't write against a read only replica."
+	for _, reply := range []string{"-" + text + "\r\n", fmt.Sprintf("!%d\r\n%s\r\n", len(text), text)} {
+		_, _, err := oona.ReadStreams([]byte(reply))
+		if refused, ok := errors.AsType[redis.Error](err); !ok || refused.Error() != text {
+			t.Errorf("%q: %v", reply, err)
 		}
 	}
 }

@@ -97,7 +97,18 @@ func (c *consumer) readBatch(ctx context.Context, rdb redis.UniversalClient, n i
 		}
 		return nil, err
 	}
-	return c.deliveries(cmd.Val(), n)
+	ds, err := c.deliveries(cmd.Val(), n)
+	if refused, ok := errors.AsType[replyError](err); ok && !groupLost(refused) {
+		return nil, errors.Join(err, c.showRefusal(ctx, rdb))
+	}
+	return ds, err
+}
+
+// showRefusal has go-redis meet an error that it passed on unread: the server may
+// have become a replica, or may not have the stream any more. An acknowledgement
+// of nothing is refused for the same reason, and then it looks elsewhere.
+func (c *consumer) showRefusal(ctx context.Context, rdb redis.UniversalClient) error {
+	return rdb.XAck(ctx, c.sub.Stream, c.sub.Group, "0-0").Err()
 }
 
 // deliveries makes deliveries of a reply, whose memory they share.

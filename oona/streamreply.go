@@ -10,12 +10,24 @@ import (
 // errReply is a reply of a read that is not of the form that Redis documents.
 var errReply = errors.New("oona: reply to a read is not what it should be")
 
+// replyError is an error that Redis answered. go-redis passes raw replies on as
+// they are, so it does not know that this one is an error.
+type replyError string
+
+func (e replyError) Error() string { return string(e) }
+
+// RedisError implements redis.Error.
+func (replyError) RedisError() {}
+
 // readStreams walks the reply to XREADGROUP as it stands on the wire, in RESP2 or
 // RESP3, and shows every entry. The strings share the reply's memory, which must
 // not change: an entry costs no allocation. It is written by hand because the
 // general way builds a map for each entry, and every message passes here.
 func readStreams(reply []byte, visit func(id string, raw rawEntry)) error {
 	r := replyReader{rest: reply}
+	if err := r.refusal(); err != nil {
+		return err
+	}
 	kind, streams, err := r.head()
 	if err != nil {
 		return err
@@ -47,6 +59,19 @@ func readStreams(reply []byte, visit func(id string, raw rawEntry)) error {
 
 // replyReader reads values of the protocol one after the other.
 type replyReader struct{ rest []byte }
+
+// refusal is the error that the reply is, if it is one: a line, or in RESP3 a
+// text with its size before it.
+func (r *replyReader) refusal() error {
+	if len(r.rest) == 0 || r.rest[0] != '-' && r.rest[0] != '!' {
+		return nil
+	}
+	text := r.rest[1:]
+	if r.rest[0] == '!' {
+		_, text, _ = bytes.Cut(text, []byte("\r\n"))
+	}
+	return replyError(bytes.TrimSpace(text))
+}
 
 // entry reads an id and its fields; the fields of one that was deleted are null.
 func (r *replyReader) entry(visit func(id string, raw rawEntry)) error {

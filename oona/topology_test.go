@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -263,4 +266,117 @@ func TestClusterFailover(t *testing.T) {
 		}
 		return err
 	})
+}
+
+// A planned failover leaves the old master up, as a replica that refuses: nobody
+// notices it by a broken connection.
+func TestClusterHandover(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("starts six servers")
+	}
+	cluster := redistest.StartCluster(t, 3, 1)
+	old, err := cluster.Master(t.Context(), "{oona}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	replica := replicaOf(t, cluster, old)
+	handOver := func() {
+		if err := replica.Client().ClusterFailover(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	failover(t, cluster.URL(), cluster.Client(), handOver, func() error {
+		now, err := cluster.Master(t.Context(), "{oona}")
+		if err == nil && now != replica {
+			err = errors.New("the master is not the replica")
+		}
+		return err
+	})
+}
+
+// replicaOf finds the replica of a master, once it follows.
+func replicaOf(t *testing.T, cluster *redistest.Cluster, master *redistest.Server) (replica *redistest.Server) {
+	t.Helper()
+	_, port, err := net.SplitHostPort(master.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error {
+		for _, node := range cluster.Nodes {
+			info := node.Client().Info(t.Context(), "replication").Val()
+			if strings.Contains(info, "master_port:"+port) && strings.Contains(info, "master_link_status:up") {
+				replica = node
+				return nil
+			}
+		}
+		return errors.New("no replica follows the master")
+	})
+	return replica
+}
+
+// TestHandoverBehindOneAddress: as with managed services, the name leads to the new
+// master, while connections to the old one, a replica now, stay open.
+func TestHandoverBehindOneAddress(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("starts two servers")
+	}
+	old, next := redistest.Start(t), redistest.Start(t)
+	follow := func(replica, master *redistest.Server) {
+		host, port, err := net.SplitHostPort(master.Addr())
+		if err == nil {
+			err = replica.Client().Do(t.Context(), "REPLICAOF", host, port).Err()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	follow(next, old)
+	eventually(t, func() error {
+		if info := next.Client().Info(t.Context(), "replication").Val(); !strings.Contains(info, "master_link_status:up") {
+			return errors.New("the replica does not follow yet")
+		}
+		return nil
+	})
+	var master atomic.Pointer[redistest.Server]
+	master.Store(old)
+	url := "redis://" + forward(t, func() string { return master.Load().Addr() })
+	failover(t, url, next.Client(), func() {
+		if err := next.Client().Do(t.Context(), "REPLICAOF", "NO", "ONE").Err(); err != nil {
+			t.Fatal(err)
+		}
+		follow(old, next)
+		master.Store(next)
+	}, func() error { return nil })
+}
+
+// forward listens, and leads each connection to where target says at that time.
+func forward(t *testing.T, target func() string) (addr string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			out, err := net.Dial("tcp", target())
+			if err != nil {
+				_ = in.Close()
+				continue
+			}
+			for _, pipe := range [][2]net.Conn{{in, out}, {out, in}} {
+				go func() {
+					_, _ = io.Copy(pipe[0], pipe[1])
+					_, _ = in.Close(), out.Close()
+				}()
+			}
+		}
+	}()
+	return l.Addr().String()
 }
