@@ -130,14 +130,14 @@ func (r *follower) run(ctx context.Context) {
 				return // ctx ended
 			}
 			for _, s := range streams {
-				r.handleAll(ctx, s.Stream, s.Messages)
+				r.handleAll(ctx, s.stream, s.entries)
 			}
 		}
 	})
 }
 
 // read returns the next entries, after it looked for gaps where that is due.
-func (r *follower) read(ctx context.Context, rdb redis.UniversalClient) (streams []redis.XStream, err error) {
+func (r *follower) read(ctx context.Context, rdb redis.UniversalClient) (streams []streamEntries, err error) {
 	failed := false
 	err = retry.Do(ctx, busBackoff(), func(ctx context.Context) error {
 		err := r.findGaps(ctx)
@@ -161,31 +161,40 @@ func (r *follower) read(ctx context.Context, rdb redis.UniversalClient) (streams
 	return streams, err
 }
 
-func (r *follower) readOnce(ctx context.Context, rdb redis.UniversalClient) ([]redis.XStream, error) {
-	args := make([]string, 0, 2*len(r.streams))
-	args = append(args, r.streams...)
+func (r *follower) readOnce(ctx context.Context, rdb redis.UniversalClient) ([]streamEntries, error) {
+	args := make([]any, 0, 6+2*len(r.streams))
+	args = append(args, "xread", "count", r.f.Batch, "block", blockTime.Milliseconds(), "streams")
+	for _, s := range r.streams {
+		args = append(args, s)
+	}
 	for _, s := range r.streams {
 		args = append(args, r.cursor[s].ID.String())
 	}
+	cmd := redis.NewRawCmd(ctx, args...)
+	cmd.SetFirstKeyPos(6)
 	asked := r.client.Now()
-	streams, err := rdb.XRead(ctx, &redis.XReadArgs{Streams: args, Count: int64(r.f.Batch), Block: blockTime}).Result()
+	var found []streamEntries
+	err := rdb.Process(ctx, cmd)
+	if err == nil {
+		found, err = collect(cmd.Val())
+	}
 	if err != nil && !errors.Is(err, redis.Nil) {
 		return nil, fmt.Errorf("oona: follow: %w", err)
 	}
-	r.noteEnds(asked, streams)
-	return streams, nil
+	r.noteEnds(asked, found)
+	return found, nil
 }
 
 // noteEnds notes up to when streams were seen by a read: those that it found
 // nothing in. One that has more than it returned may lose entries before the
 // next read.
-func (r *follower) noteEnds(asked time.Time, found []redis.XStream) {
+func (r *follower) noteEnds(asked time.Time, found []streamEntries) {
 	for _, s := range r.streams {
-		i := slices.IndexFunc(found, func(f redis.XStream) bool { return f.Stream == s })
+		i := slices.IndexFunc(found, func(f streamEntries) bool { return f.stream == s })
 		switch {
 		case i < 0:
 			r.seen[s] = asked
-		case len(found[i].Messages) == r.f.Batch:
+		case len(found[i].entries) == r.f.Batch:
 			r.checkGaps = time.Time{}
 		}
 	}
@@ -193,7 +202,7 @@ func (r *follower) noteEnds(asked time.Time, found []redis.XStream) {
 
 // handleAll handles one batch in its order and moves the cursor along. When ctx
 // ends, the cursor stays before what was not handled.
-func (r *follower) handleAll(ctx context.Context, stream string, entries []redis.XMessage) {
+func (r *follower) handleAll(ctx context.Context, stream string, entries []streamEntry) {
 	now := r.client.Now()
 	at := r.cursor[stream]
 	for _, e := range entries {
@@ -221,9 +230,9 @@ func (r *follower) handleAll(ctx context.Context, stream string, entries []redis
 
 // admit judges one entry. A message without a body and without an error is of a
 // type that nobody asked for.
-func (r *follower) admit(ctx context.Context, stream string, e redis.XMessage, now time.Time) (*Message, error) {
-	m := &Message{Stream: stream, raw: rawOf(e.Values)}
-	id, err := ParseEntryID(e.ID)
+func (r *follower) admit(ctx context.Context, stream string, e streamEntry, now time.Time) (*Message, error) {
+	m := &Message{Stream: stream, raw: e.raw}
+	id, err := ParseEntryID(e.id)
 	if err != nil {
 		return m, fmt.Errorf("%w: %w", leyline.NotAMessage, err)
 	}

@@ -46,15 +46,8 @@ type rawEntry struct {
 	hasSignature bool
 }
 
-func rawOf(values map[string]any) rawEntry {
-	var r rawEntry
-	r.payload, r.hasPayload = values[fieldPayload].(string)
-	r.signature, r.hasSignature = values[fieldSignature].(string)
-	return r
-}
-
-// rawOfList is rawOf for an entry that came out of a script: names and values in
-// turn.
+// rawOfList returns the fields of an entry that came out of a script: names and
+// values in turn.
 func rawOfList(fields []any) rawEntry {
 	var r rawEntry
 	for i := 0; i+1 < len(fields); i += 2 {

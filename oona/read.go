@@ -117,7 +117,7 @@ func (c *consumer) deliveries(reply []byte, n int) ([]*delivery, error) {
 	ds := make([]*delivery, 0, n)
 	var block []delivery
 	bytes := 0
-	err := readStreams(reply, func(id string, raw rawEntry) {
+	err := readStreams(reply, func(_, id string, raw rawEntry) {
 		if len(block) == cap(block) {
 			block = make([]delivery, 0, min(n-len(ds), 64))
 		}

@@ -19,11 +19,34 @@ func (e replyError) Error() string { return string(e) }
 // RedisError implements redis.Error.
 func (replyError) RedisError() {}
 
-// readStreams walks the reply to XREADGROUP as it stands on the wire, in RESP2 or
-// RESP3, and shows every entry. The strings share the reply's memory, which must
+// streamEntries are the entries that a read found in a stream.
+type streamEntries struct {
+	stream  string
+	entries []streamEntry
+}
+
+type streamEntry struct {
+	id  string
+	raw rawEntry
+}
+
+// collect returns the entries of a reply, by stream. They share its memory.
+func collect(reply []byte) (found []streamEntries, err error) {
+	err = readStreams(reply, func(stream, id string, raw rawEntry) {
+		if n := len(found); n == 0 || found[n-1].stream != stream {
+			found = append(found, streamEntries{stream: stream})
+		}
+		last := &found[len(found)-1]
+		last.entries = append(last.entries, streamEntry{id, raw})
+	})
+	return found, err
+}
+
+// readStreams walks the reply to XREAD or XREADGROUP as it stands on the wire, in
+// RESP2 or RESP3, and shows every entry. The strings share the reply's memory, which must
 // not change: an entry costs no allocation. It is written by hand because the
 // general way builds a map for each entry, and every message passes here.
-func readStreams(reply []byte, visit func(id string, raw rawEntry)) error {
+func readStreams(reply []byte, visit func(stream, id string, raw rawEntry)) error {
 	r := replyReader{rest: reply}
 	if err := r.refusal(); err != nil {
 		return err
@@ -41,7 +64,8 @@ func readStreams(reply []byte, visit func(id string, raw rawEntry)) error {
 				return err
 			}
 		}
-		if _, err := r.text(); err != nil {
+		stream, err := r.text()
+		if err != nil {
 			return err
 		}
 		_, entries, err := r.head()
@@ -49,7 +73,7 @@ func readStreams(reply []byte, visit func(id string, raw rawEntry)) error {
 			return err
 		}
 		for range entries {
-			if err := r.entry(visit); err != nil {
+			if err := r.entry(stream, visit); err != nil {
 				return err
 			}
 		}
@@ -74,7 +98,7 @@ func (r *replyReader) refusal() error {
 }
 
 // entry reads an id and its fields; the fields of one that was deleted are null.
-func (r *replyReader) entry(visit func(id string, raw rawEntry)) error {
+func (r *replyReader) entry(stream string, visit func(stream, id string, raw rawEntry)) error {
 	if err := r.array(2); err != nil {
 		return err
 	}
@@ -103,7 +127,7 @@ func (r *replyReader) entry(visit func(id string, raw rawEntry)) error {
 			raw.signature, raw.hasSignature = value, true
 		}
 	}
-	visit(id, raw)
+	visit(stream, id, raw)
 	return nil
 }
 
