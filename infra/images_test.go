@@ -79,7 +79,7 @@ func redisImage(t *testing.T) string {
 func libraries(t *testing.T, program string) (paths []string) {
 	t.Helper()
 	for line := range strings.SplitSeq(command(t, nil, "ldd", program), "\n") {
-		for _, word := range strings.Fields(line) {
+		for word := range strings.FieldsSeq(line) {
 			if filepath.IsAbs(word) {
 				paths = append(paths, word)
 			}

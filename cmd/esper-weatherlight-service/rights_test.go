@@ -26,7 +26,7 @@ func TestManualRights(t *testing.T) {
 	users := make(map[string]string)
 	for _, block := range aclBlock.FindAllStringSubmatch(readManual(t), -1) {
 		var args []any
-		for _, word := range strings.Fields(block[2]) {
+		for word := range strings.FieldsSeq(block[2]) {
 			args = append(args, word)
 		}
 		if err := admin.Do(t.Context(), args...).Err(); err != nil {
