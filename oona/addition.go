@@ -222,13 +222,6 @@ type unrepeated struct{ *redis.StringCmd }
 // NoRetry implements redis.Cmder.
 func (unrepeated) NoRetry() bool { return true }
 
-// unrepeatedRead is the same for a read: what a lost reply held is looked for
-// before the next one.
-type unrepeatedRead struct{ *redis.RawCmd }
-
-// NoRetry implements redis.Cmder.
-func (unrepeatedRead) NoRetry() bool { return true }
-
 // take fills in what became of a message. It returns the error when that was the
 // transport's, and not the server's answer.
 func (r *Receipt) take(cmd *redis.StringCmd) (broken error) {

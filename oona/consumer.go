@@ -62,6 +62,7 @@ type consumer struct {
 	pace       *pace
 	reading    *breaker
 	size       entrySize
+	replies    replies // the reader's
 	outcomes   chan []outcome
 	wake       chan struct{} // signalled when a retry was scheduled
 	idsAhead   atomic.Bool   // the stream's ids are ahead of the clock

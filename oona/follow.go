@@ -110,6 +110,7 @@ type follower struct {
 	handler Handler
 	cursor  Cursor
 	streams []string
+	replies replies
 	// seen is the server's time up to which everything in a stream was seen. An
 	// entry that turns up later with an id from before was dated back.
 	seen map[string]time.Time
@@ -170,15 +171,13 @@ func (r *follower) readOnce(ctx context.Context, rdb redis.UniversalClient) ([]s
 	for _, s := range r.streams {
 		args = append(args, r.cursor[s].ID.String())
 	}
-	cmd := redis.NewRawCmd(ctx, args...)
-	cmd.SetFirstKeyPos(6)
 	asked := r.client.Now()
 	var found []streamEntries
-	err := rdb.Process(ctx, cmd)
+	reply, err := r.replies.read(ctx, rdb, 6, args...)
 	if err == nil {
-		found, err = collect(cmd.Val())
+		found, err = collect(reply)
 	}
-	if err != nil && !errors.Is(err, redis.Nil) {
+	if err != nil {
 		return nil, fmt.Errorf("oona: follow: %w", err)
 	}
 	r.noteEnds(asked, found)

@@ -88,16 +88,12 @@ func (c *consumer) prefetch() int { return min(c.sub.Batch, c.sub.Workers*c.pace
 
 // readBatch reads up to n entries and returns them as deliveries.
 func (c *consumer) readBatch(ctx context.Context, rdb redis.UniversalClient, n int) ([]*delivery, error) {
-	cmd := redis.NewRawCmd(ctx, "xreadgroup", "group", c.sub.Group, c.client.cfg.Consumer,
+	reply, err := c.replies.read(ctx, rdb, 9, "xreadgroup", "group", c.sub.Group, c.client.cfg.Consumer,
 		"count", n, "block", blockTime.Milliseconds(), "streams", c.sub.Stream, ">")
-	cmd.SetFirstKeyPos(9)
-	if err := rdb.Process(ctx, unrepeatedRead{cmd}); err != nil {
-		if errors.Is(err, redis.Nil) {
-			err = nil
-		}
+	if err != nil {
 		return nil, err
 	}
-	ds, err := c.deliveries(cmd.Val(), n)
+	ds, err := c.deliveries(reply, n)
 	if refused, ok := errors.AsType[replyError](err); ok && !groupLost(refused) {
 		return nil, errors.Join(err, c.showRefusal(ctx, rdb))
 	}
