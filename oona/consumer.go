@@ -158,7 +158,7 @@ func (c *consumer) prepare(ctx context.Context) error {
 		}
 		return err
 	})
-	if ctx.Err() != nil {
+	if over(ctx) {
 		return nil
 	}
 	return errors.Join(permanent, err)
@@ -170,7 +170,7 @@ func (c *consumer) untilDone(ctx context.Context, what string, step func(context
 	failed := false
 	err := retry.Do(ctx, busBackoff(), func(ctx context.Context) error {
 		err := step(ctx)
-		if err == nil || ctx.Err() != nil {
+		if err == nil || over(ctx) {
 			return err
 		}
 		if !failed {
@@ -191,6 +191,14 @@ func (c *consumer) untilDone(ctx context.Context, what string, step func(context
 		c.log.InfoContext(ctx, "bus is available again", "step", what)
 	}
 	return nil
+}
+
+// over reports whether ctx has ended or is about to. A connection has the same
+// deadline, and may notice a moment earlier that it has passed: that is no
+// trouble with the bus.
+func over(ctx context.Context) bool {
+	deadline, ok := ctx.Deadline()
+	return ctx.Err() != nil || ok && !time.Now().Before(deadline)
 }
 
 // regroup makes a group that is gone anew, from the start of the stream: what

@@ -13,7 +13,9 @@
 // their context ends, wait while Redis is away, and pass on only messages that
 // are authentic, current and, where that is asked for, not replayed.
 //
-//	client, err := oona.Connect(ctx, oona.Config{URL: url, Codec: codec, Consumer: name})
+//	keys, err := leyline.NewKeyring(secret)
+//	codec, err := leyline.NewCodec(leyline.CodecConfig{Keys: keys, Source: "prefetch/" + host})
+//	client, err := oona.Connect(ctx, oona.Config{URL: url, Codec: codec, Consumer: host + "-" + bootID})
 //	...
 //	err = client.Consume(ctx, oona.Subscription{Stream: client.Streams().KernelRequests, Group: "weatherlight"},
 //		oona.Each(func(ctx context.Context, req *leylinepb.KernelPrefetchRequest, m *oona.Message) ([]proto.Message, error) {
@@ -69,8 +71,9 @@
 //		+xgroup|create +xgroup|delconsumer +xinfo|stream +xinfo|groups +xinfo|consumers
 //		+get +set +hget +hset +hdel +hlen +hmget +hgetall +pttl +pexpire +pexpireat +unlink
 //
-// With +config|get it also refuses a server that evicts keys, and warns of one
-// that keeps no append-only file. On a Cluster the keys are ~{oona}*, and clients
-// also need +cluster|slots +cluster|shards +command +readonly; a database other
-// than 0 needs +select.
+// The command reads more, for its status and dead letters: its rights are in
+// infra/operations.md. With +config|get a client also refuses a server that
+// evicts keys, and warns of one that keeps no append-only file. On a Cluster the
+// keys are ~{oona}*, and clients also need +cluster|slots +cluster|shards
+// +command +readonly; a database other than 0 needs +select.
 package oona

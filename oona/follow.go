@@ -145,7 +145,10 @@ func (r *follower) read(ctx context.Context, rdb redis.UniversalClient) (streams
 		if err == nil {
 			streams, err = r.readOnce(ctx, rdb)
 		}
-		if err != nil && ctx.Err() == nil {
+		if err != nil && over(ctx) {
+			return err
+		}
+		if err != nil {
 			if !failed {
 				r.client.log.WarnContext(ctx, "bus is not available, retrying", "streams", r.streams, "error", err)
 			}

@@ -74,7 +74,8 @@ type Subscription struct {
 	Ready func()
 	// ClaimFirst claims the nonce before the handler is called, for handlers
 	// with effects beyond their answers. Otherwise the nonce is bound when
-	// the answers are committed, which costs no extra round trip.
+	// the answers are committed, which costs no extra round trip: the handler
+	// may see a copy that came in before that, and what it answers is dropped.
 	ClaimFirst bool
 }
 

@@ -22,6 +22,7 @@ const (
 	summaryParked       = "parked"                 // degraded: a worker is left down
 	summaryBackoff      = "backoff"                // degraded: a worker backs off
 	summaryRecentError  = "recent_error"           // degraded: a worker failed lately
+	summaryStarting     = "starting"               // healthy: not all have been up yet
 	summarySteady       = "steady"
 	summaryShutdown     = "shutdown" // of the last packet
 )

@@ -136,8 +136,8 @@ func (c ReporterConfig) validate() error {
 
 // A Reporter tells the world how a [Supervisor] and its workers are: by a
 // telemetry packet every [ReporterConfig.Interval], and one at once, but at most
-// one per 200 ms, when the health status changes or an emergency signal comes
-// in. Packets that cannot be published wait, and are published in order as soon
+// one per 200 ms, when all workers are up for the first time, the health status
+// changes or an emergency signal comes in. Packets that cannot be published wait, and are published in order as soon
 // as that works again. Make one with [NewReporter]; all methods may be called
 // from any goroutine. A Reporter is a [Worker]: add it to the supervisor, with
 // the workers of which it is to report the end [Spec.After] it.
@@ -151,6 +151,7 @@ type Reporter struct {
 	supervised atomic.Bool
 
 	// Only the goroutine of Run uses what follows.
+	booted     bool      // all workers have been up at once
 	due        time.Time // the next regular packet
 	calm       time.Time // until when there is no packet that is not due
 	lastStatus leylinepb.HealthStatus
@@ -273,7 +274,11 @@ func (r *Reporter) look(now time.Time) time.Time {
 	due := !now.Before(r.due)
 	calm := !now.Before(r.calm)
 	alarm := calm && r.emergency.waits()
-	urgent := alarm || calm && h.status != r.lastStatus
+	boots := !r.booted && snap.Waiting+snap.Starting == 0
+	if !r.booted && !boots && h.summary == summarySteady {
+		h.summary = summaryStarting
+	}
+	urgent := alarm || calm && (boots || h.status != r.lastStatus)
 	if due {
 		r.due = now.Add(r.cfg.Interval)
 	}
@@ -281,10 +286,11 @@ func (r *Reporter) look(now time.Time) time.Time {
 		r.calm = now.Add(urgentGap)
 	}
 	if due || urgent {
+		r.booted = r.booted || boots
 		r.report(snap, h, now, alarm)
 	}
 	next := earliest(r.due, h.until)
-	if h.status != r.lastStatus || r.emergency.waits() {
+	if h.status != r.lastStatus || boots && !r.booted || r.emergency.waits() {
 		next = earliest(r.calm, next)
 	}
 	return next

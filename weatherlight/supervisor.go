@@ -100,7 +100,8 @@ func New(cfg Config) (*Supervisor, error) {
 // as soon as the workers that it is After are ready. They must exist when the
 // supervisor runs; before that, they may be added later.
 //
-// The error is [ErrDuplicate], [ErrUnknown], or says what is wrong with spec. A
+// The error is [ErrDuplicate], [ErrUnknown] while the supervisor runs (before that
+// it is Run that returns it), or says what is wrong with spec. A
 // nested supervisor must not run ([ErrRunning]) nor be part of a tree already.
 func (s *Supervisor) Add(spec Spec) (*Handle, error) {
 	if err := spec.validate(); err != nil {

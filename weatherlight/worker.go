@@ -12,8 +12,8 @@ import "context"
 // returned or was given up (see [Spec.StopTimeout]).
 //
 // A worker may offer more, with one of two further methods. They are found by
-// assertion and called instead of Run; their parameters are plain, so that
-// nobody has to import this package to have them:
+// assertion and called instead of Run, which such a type has all the same; their
+// parameters are plain, so that nobody has to import this package to have them:
 //
 //	RunReady(ctx context.Context, ready func()) error
 //	RunBeating(ctx context.Context, ready, beat func()) error

@@ -1,0 +1,42 @@
+package weatherlight_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/esper-lite/esper/weatherlight"
+	"github.com/esper-lite/esper/weatherlight/weatherlighttest"
+)
+
+// Who looks at a process that has just begun sees that it starts, and that it
+// has, before the next packet is due.
+func TestPacketsOfABoot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := newStation(t, weatherlight.ReporterConfig{})
+		slow := weatherlighttest.NewReadyWorker()
+		handle, err := st.supervisor.Add(weatherlight.Spec{Name: "slow", Worker: slow})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		ended := make(chan error, 1)
+		go func() { ended <- st.supervisor.Run(ctx) }()
+		start := time.Now()
+		time.Sleep(3 * time.Second)
+		wantLines(t, []string{"0s healthy starting"}, st.lines(start))
+		slow.Ready()
+		if err := handle.WaitReady(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		wantLines(t, []string{"3s healthy steady"}, st.lines(start))
+		time.Sleep(10 * time.Second)
+		wantLines(t, []string{"10s healthy steady"}, st.lines(start))
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
