@@ -26,6 +26,17 @@ const (
 	Resumed
 )
 
+// String returns the verdict in lower case.
+func (v Verdict) String() string {
+	switch v {
+	case Fresh:
+		return "fresh"
+	case Resumed:
+		return "resumed"
+	}
+	return "none"
+}
+
 // Errors of a [ReplayStore] that say nothing about the message: it must wait,
 // and is neither passed nor dropped.
 var (

@@ -36,7 +36,10 @@ func openKeys(s settings, log *slog.Logger) (*leyline.KeyFiles, error) {
 		Accepted:     s.SecretAccepted,
 		Mode:         s.Mode,
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, leyline.ErrNoSecret):
+		return nil, usageErrorf("ESPER_LEYLINE_SECRET, or ESPER_LEYLINE_SECRET_FILE, must be set: %w", err)
+	case err != nil:
 		return nil, usageErrorf("%s: %w", secretVariable(s), err)
 	}
 	if weak, ok := errors.AsType[*leyline.WeakSecretError](keys.Weak()); ok {

@@ -186,7 +186,7 @@ func deadLetterProblems(v *fleetView) []problem {
 	case waiting != nil && *waiting > 0:
 		return []problem{{
 			severityNotice, "dead letters",
-			fmt.Sprintf("%s wait to be replayed or dropped", messages(float64(*waiting))),
+			messages(float64(*waiting)) + " to be replayed or dropped",
 			`"deadletter list" shows them.`,
 		}}
 	}

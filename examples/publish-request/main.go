@@ -1,7 +1,8 @@
 // Publish-request asks for a compiled kernel as a trainer does, and waits for the
 // answer. It needs a bus with a service on it, for example
 //
-//	export ESPER_LEYLINE_SECRET=try-it-out-1234
+//	export ESPER_LEYLINE_SECRET=try-it-out-12345678
+//	echo compiled >kernel.pt
 //	esper-weatherlight-service urza add kernel.pt --blueprint BP001
 //	esper-weatherlight-service run --embedded &
 //

@@ -2,7 +2,8 @@
 // the fleet for their kernels, and attaches them. It needs a bus with a service on
 // it, for example
 //
-//	export ESPER_LEYLINE_SECRET=try-it-out-1234 REDIS_URL=redis://localhost:6379/0
+//	export ESPER_LEYLINE_SECRET=try-it-out-12345678 REDIS_URL=redis://localhost:6379/0
+//	echo compiled >kernel.pt
 //	esper-weatherlight-service urza add kernel.pt --blueprint BP001
 //	esper-weatherlight-service run --embedded &
 //

@@ -1,4 +1,4 @@
-// Worker is the program in the README: one worker, kept up until Ctrl-C.
+// Worker is the program in the README: one worker, kept up until a signal asks it to stop.
 //
 //	at work
 //	told to stop: weatherlight: shutdown
@@ -10,6 +10,7 @@ import (
 	"log"
 	"os"
 	"os/signal"
+	"syscall"
 
 	"github.com/esper-lite/esper/weatherlight"
 )
@@ -22,7 +23,7 @@ func work(ctx context.Context) error {
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	supervisor, err := weatherlight.New(weatherlight.Config{})
 	if err != nil {
