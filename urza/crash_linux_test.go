@@ -25,21 +25,25 @@ const crashKillsVariable = "URZA_CRASH_KILLS"
 // crashes are the kinds of saves. Each starts from a library with the record BP
 // of content "old …" and may leave it, or what it is meant to make of it.
 var crashes = map[string]struct {
-	act func(ctx context.Context, l *urza.Library) error
+	arrange func() error // what is there before, if not nil
+	act     func(ctx context.Context, l *urza.Library) error
 	// allowed says whether the records, by id and content, are as before or as after.
 	allowed func(records map[string]string) bool
 }{
 	"add": {
+		nil,
 		func(ctx context.Context, l *urza.Library) error { return save(ctx, l, "NEW", newContent) },
 		func(r map[string]string) bool {
 			return r["BP"] == oldContent && (r["NEW"] == "" || r["NEW"] == newContent)
 		},
 	},
 	"replace": {
+		nil,
 		func(ctx context.Context, l *urza.Library) error { return save(ctx, l, "BP", newContent) },
 		func(r map[string]string) bool { return r["BP"] == oldContent || r["BP"] == newContent },
 	},
 	"update": {
+		nil,
 		func(ctx context.Context, l *urza.Library) error {
 			_, err := l.Update(ctx, "BP", func(r *urza.Record) error { r.Tags = append(r.Tags, "x"); return nil })
 			return err
@@ -47,14 +51,24 @@ var crashes = map[string]struct {
 		func(r map[string]string) bool { return r["BP"] == oldContent },
 	},
 	"remove": {
+		nil,
 		func(ctx context.Context, l *urza.Library) error { return l.Remove(ctx, "BP") },
 		func(r map[string]string) bool { return r["BP"] == oldContent || r["BP"] == "" },
 	},
-	"maintain": {
-		func(ctx context.Context, l *urza.Library) error {
-			if err := os.WriteFile("var/urza/artifacts/orphan", []byte("x"), 0o644); err != nil {
+	"takeover": { // of a save that the Python side left pending: it is never lost
+		pendingSave,
+		func(ctx context.Context, _ *urza.Library) error {
+			l, err := urza.Open(ctx, urza.Config{})
+			if err != nil {
 				return err
 			}
+			return l.Close()
+		},
+		func(r map[string]string) bool { return r["BP"] == oldContent && r["NEW"] == newContent },
+	},
+	"maintain": {
+		func() error { return os.WriteFile("var/urza/artifacts/"+orphan, []byte("x"), 0o644) },
+		func(ctx context.Context, l *urza.Library) error {
 			_, err := l.Maintain(ctx, urza.MaintenanceOptions{MinAge: -1})
 			return err
 		},
@@ -80,12 +94,34 @@ func save(ctx context.Context, l *urza.Library, id, content string) error {
 	return err
 }
 
+// pendingSave leaves what the Python side leaves when it dies before it writes
+// the row.
+func pendingSave() error {
+	const name = "var/urza/artifacts/python.pt"
+	if err := os.WriteFile(name, []byte(newContent), 0o644); err != nil {
+		return err
+	}
+	info, err := os.Stat(name)
+	if err != nil {
+		return err
+	}
+	pending := fmt.Sprintf(`{"blueprint_id":"NEW","artifact_path":%q,"descriptor":{"blueprint_id":"NEW","name":"new"},`+
+		`"extras":{"checksum":%q,"artifact_mtime":%s}}`,
+		name, sumOf(newContent), urza.FormatFloat(urza.UnixSeconds(info.ModTime()), 64))
+	return os.WriteFile("var/urza/urza_wal.json", []byte(pending), 0o644)
+}
+
 func init() {
 	for name, crash := range crashes {
 		helpers["crash-"+name] = func() error {
 			l, err := urza.Open(context.Background(), urza.Config{})
 			if err != nil {
 				return err
+			}
+			if crash.arrange != nil {
+				if err := crash.arrange(); err != nil {
+					return err
+				}
 			}
 			os.Stat(beginMark)
 			err = crash.act(context.Background(), l)

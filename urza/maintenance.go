@@ -49,13 +49,16 @@ type MaintenanceOptions struct {
 type MaintenanceReport struct {
 	Expired []Entry  // records whose artifact is older than Config.CacheTTL
 	Missing []Entry  // records whose artifact is not there
-	Orphans []string // whole files in the artifact directory that no record names
-	Drafts  []string // files of additions that were cut off
+	Orphans []string // whole files of this library that no record names
+	Drafts  []string // files of this library's additions that were cut off
 	Pending []string // pending saves of the Python side that cannot be applied
 
-	// Strangers are files in the library root, outside the artifact
-	// directory, that no record names. They are never touched: the root may
-	// hold anything. Catalogue, pending saves and hidden files are left out.
+	// Strangers are files that no record names and that this library did not
+	// make: all such files in the library root, and those in the artifact
+	// directory whose names are not of its kind. They are never touched,
+	// whatever their age: the root may hold anything, and another writer puts
+	// its file there before it writes the row. Catalogue, pending saves and
+	// hidden files are left out.
 	Strangers []string
 
 	// Failures says what could not be disposed of, and why.
@@ -88,7 +91,9 @@ func (r *MaintenanceReport) MarshalJSON() ([]byte, error) {
 }
 
 // Maintain looks for records whose artifact is expired or missing and for files
-// that no record names, and disposes of them as the options say. It may run
+// that no record names, and disposes of them as the options say. Of the files
+// that no record names it disposes only of those that this library made, which
+// it knows by their names; see [MaintenanceReport.Strangers]. It may run
 // beside everything else, in any number of processes.
 //
 // It fails when ctx ends, when the library is closed, with [ErrUnavailable], or
@@ -245,6 +250,7 @@ func (m *maintenance) file(f leftover) {
 	switch {
 	case m.named[f.name]:
 	case !ours && (strings.HasPrefix(base, ".") || base == pendingName || m.library.isCatalogue(f.name)):
+		// neither ours nor worth a word
 	case !ours:
 		m.report.Strangers = append(m.report.Strangers, f.name)
 	case time.Since(f.modified) < m.options.MinAge:

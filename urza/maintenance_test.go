@@ -31,6 +31,14 @@ func write(t testing.TB, path, content string, age time.Duration) {
 	}
 }
 
+// Names as the library gives them.
+const (
+	orphan     = "ORPHAN-0123456789abcdef-0123456789ab.pt"
+	young      = "YOUNG-0123456789abcdef-0123456789ab.pt"
+	oldDraft   = ".draft-0123456789abcdef01234567"
+	youngDraft = ".draft-76543210fedcba9876543210"
+)
+
 // neglected returns a library in which everything is that maintenance looks
 // for, and the names of the files of its records.
 func neglected(t *testing.T) (dir string, l *urza.Library, files map[string]string) {
@@ -48,10 +56,12 @@ func neglected(t *testing.T) (dir string, l *urza.Library, files map[string]stri
 		t.Fatal(err)
 	}
 	root := filepath.Join(dir, "var/urza")
-	write(t, filepath.Join(root, "artifacts/orphan.pt"), "orphan", 2*time.Hour)
-	write(t, filepath.Join(root, "artifacts/young.pt"), "young", 0)
-	write(t, filepath.Join(root, "artifacts/.draft-0123"), "draft", 2*time.Hour)
-	write(t, filepath.Join(root, "artifacts/.draft-4567"), "young draft", 0)
+	write(t, filepath.Join(root, "artifacts/"+orphan), "orphan", 2*time.Hour)
+	write(t, filepath.Join(root, "artifacts/"+young), "young", 0)
+	write(t, filepath.Join(root, "artifacts/"+oldDraft), "draft", 2*time.Hour)
+	write(t, filepath.Join(root, "artifacts/"+youngDraft), "young draft", 0)
+	write(t, filepath.Join(root, "artifacts/foreign.pt"), "foreign", 2*time.Hour)
+	write(t, filepath.Join(root, "artifacts/.draft-0123"), "foreign draft", 2*time.Hour)
 	write(t, filepath.Join(root, "stranger.pt"), "stranger", 2*time.Hour)
 	write(t, filepath.Join(root, ".hidden"), "hidden", 2*time.Hour)
 	write(t, filepath.Join(root, "urza_wal.json"), "not JSON", 2*time.Hour)
@@ -83,8 +93,8 @@ func summary(r *urza.MaintenanceReport) maintained {
 }
 
 var wantNeglected = maintained{
-	Expired: []string{"EXPIRED"}, Missing: []string{"MISSING"}, Orphans: []string{"orphan.pt"}, Drafts: []string{".draft-0123"},
-	Pending: []string{"urza_wal.json"}, Strangers: []string{"stranger.pt"},
+	Expired: []string{"EXPIRED"}, Missing: []string{"MISSING"}, Orphans: []string{orphan}, Drafts: []string{oldDraft},
+	Pending: []string{"urza_wal.json"}, Strangers: []string{"foreign.pt", "stranger.pt"},
 }
 
 func maintain(t *testing.T, l *urza.Library, o urza.MaintenanceOptions) *urza.MaintenanceReport {
@@ -109,7 +119,7 @@ func TestMaintenanceReports(t *testing.T) {
 		t.Errorf("files changed (-want +got):\n%s", diff)
 	}
 	r := maintain(t, l, urza.MaintenanceOptions{Disposal: urza.ReportOnly, MinAge: -1})
-	if got := summary(r); !slices.Contains(got.Orphans, "young.pt") || len(got.Drafts) != 2 {
+	if got := summary(r); !slices.Contains(got.Orphans, young) || len(got.Drafts) != 2 {
 		t.Errorf("without an age: %+v", got)
 	}
 }
@@ -136,10 +146,12 @@ func TestMaintenanceQuarantines(t *testing.T) {
 	delete(got, "quarantine/"+expired+".json")
 	want := map[string]string{
 		filepath.Base(files["GOOD"]): "content of GOOD",
-		"young.pt":                   "young",
-		".draft-4567":                "young draft",
+		young:                        "young",
+		youngDraft:                   "young draft",
+		"foreign.pt":                 "foreign",
+		".draft-0123":                "foreign draft",
 		"quarantine/" + expired:      "content of EXPIRED",
-		"quarantine/orphan.pt":       "orphan",
+		"quarantine/" + orphan:       "orphan",
 		"quarantine/urza_wal.json":   "not JSON",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -154,7 +166,7 @@ func TestMaintenanceQuarantines(t *testing.T) {
 		t.Errorf("%v evictions", got)
 	}
 	again := maintain(t, l, urza.MaintenanceOptions{})
-	if diff := cmp.Diff(maintained{Missing: []string{"MISSING"}, Strangers: []string{"stranger.pt"}}, summary(again)); diff != "" {
+	if diff := cmp.Diff(maintained{Missing: []string{"MISSING"}, Strangers: []string{"foreign.pt", "stranger.pt"}}, summary(again)); diff != "" {
 		t.Errorf("second report (-want +got):\n%s", diff)
 	}
 }
@@ -165,7 +177,7 @@ func TestMaintenanceDeletes(t *testing.T) {
 	if len(r.Failures) != 0 {
 		t.Errorf("failures: %v", r.Failures)
 	}
-	want := map[string]string{filepath.Base(files["GOOD"]): "content of GOOD"}
+	want := map[string]string{filepath.Base(files["GOOD"]): "content of GOOD", "foreign.pt": "foreign", ".draft-0123": "foreign draft"}
 	if diff := cmp.Diff(want, artifacts(t, dir)); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
@@ -262,5 +274,39 @@ func TestPendingSaveWaitsForItsArtifact(t *testing.T) {
 	}
 	if _, err := os.Stat(pending); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("pending save: %v", err)
+	}
+}
+
+// Whatever the blueprint and the file are called, the library knows its own
+// files when their record is gone, and no others.
+func TestOwnFilesAreKnownByName(t *testing.T) {
+	dir := t.TempDir()
+	catalogue := urza.NewMemory()
+	l := open(t, urza.Config{WorkDir: dir, Catalogue: catalogue})
+	ids := []string{"BP", "a-b/c d", "..", "ü", strings.Repeat("x", 200), "BP.v1"}
+	for _, id := range ids {
+		for _, file := range []string{"kernel.pt", "kernel", "kernel.tar.gz", "kernel.ü", "kernel.abcdefghijklmno"} {
+			if _, err := l.Add(t.Context(), urza.Addition{BlueprintID: id + file, File: file, Reader: strings.NewReader(id)}); err != nil {
+				t.Fatal(err)
+			}
+			if err := catalogue.Peer().Update(t.Context(), id+file, func(*urza.Row) (*urza.Row, error) { return nil, nil }); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	foreign := []string{
+		"BP.pt", "BP-0123456789abcdef.pt", "BP-0123456789ABCDEF-0123456789ab.pt", "BP-0123456789abcdef-0123456789abc.pt",
+		"a-b-0123456789abcdef-0123456789ab.pt", "BP-0123456789abcdef-0123456789ab.tar.gz", "draft-0123456789abcdef01234567",
+	}
+	for _, name := range foreign {
+		write(t, filepath.Join(dir, "var/urza/artifacts", name), "foreign", 2*time.Hour)
+	}
+	got := summary(maintain(t, l, urza.MaintenanceOptions{MinAge: -1}))
+	if len(got.Orphans) != 5*len(ids) {
+		t.Errorf("%d orphans of %d: %v", len(got.Orphans), 5*len(ids), got.Orphans)
+	}
+	slices.Sort(foreign)
+	if diff := cmp.Diff(foreign, got.Strangers); diff != "" {
+		t.Errorf("strangers (-want +got):\n%s", diff)
 	}
 }

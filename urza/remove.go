@@ -58,8 +58,7 @@ func (l *Library) deleteRow(ctx context.Context, blueprintID string, expected *R
 
 // removeArtifact removes the file that a record named which is now gone, unless
 // the file is gone too, or another record names it, or it is not the file of
-// that record any more: in the library root the Python side overwrites files by
-// name, and may be about to write the row for what it just put there.
+// that record any more: the Python side overwrites files by name, and may be about to write the row for what it just put there.
 func (l *Library) removeArtifact(r *Record) error {
 	at, err := l.store.find(r.ArtifactPath)
 	if errors.Is(err, ErrArtifactMissing) {
@@ -90,8 +89,11 @@ func (l *Library) isNamed(name string) bool {
 	return false
 }
 
-// owns reports whether a file lies where only this package puts files.
-func (s *store) owns(name string) bool { return filepath.Dir(name) == s.dir }
+// owns reports whether this package made a file, by where it lies and what it is
+// called. Others may put files into the artifact directory too.
+func (s *store) owns(name string) bool {
+	return filepath.Dir(name) == s.dir && isOwnName(filepath.Base(name))
+}
 
 // unixSeconds converts nanoseconds as Python does for the times of a file.
 func unixSeconds(nanoseconds int64) float64 {

@@ -54,7 +54,7 @@ type settings struct {
 	CacheTTLSeconds int64  `env:"URZA_CACHE_TTL_SECONDS" meaning:"age of a file past which its artifact expires, in seconds; empty means never"`
 	MaxArtifact     int64  `env:"URZA_MAX_ARTIFACT_BYTES" envDefault:"68719476736" meaning:"largest artifact that is added, in bytes; 0 means no limit"`
 	MinFree         int64  `env:"URZA_MIN_FREE_BYTES" envDefault:"268435456" meaning:"what adding an artifact leaves free on its file system, in bytes"`
-	Maintenance     string `env:"URZA_MAINTENANCE" envDefault:"quarantine" meaning:"what is done every hour about expired artifacts and files that no record names: off, report, quarantine or delete"`
+	Maintenance     string `env:"URZA_MAINTENANCE" envDefault:"quarantine" meaning:"what is done every hour about expired artifacts and files of this library that no record names: off, report, quarantine or delete; files that others put there are only reported"`
 	ScrubRate       int    `env:"URZA_SCRUB_BYTES_PER_SECOND" envDefault:"33554432" meaning:"how fast all artifacts are hashed again once a day, in bytes; 0 means not at all"`
 
 	PolicyDir           string `env:"TAMIYO_POLICY_DIR" envDefault:"./var/tamiyo/policies" meaning:"where the last policies are kept"`

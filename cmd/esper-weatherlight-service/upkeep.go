@@ -54,7 +54,7 @@ func (svc *service) logMaintenance(r *urza.MaintenanceReport, err error) {
 	switch {
 	case err != nil:
 		svc.log.Warn("library maintenance failed; it is tried again", append(found, "error", err)...)
-	case len(r.Expired)+len(r.Missing)+len(r.Orphans)+len(r.Drafts)+len(r.Pending) > 0:
+	case len(r.Expired)+len(r.Missing)+len(r.Orphans)+len(r.Drafts)+len(r.Pending)+len(r.Strangers) > 0:
 		svc.log.Info("library maintenance", found...)
 	}
 }
