@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -279,22 +278,6 @@ func TestExpiredArtifactsAreNotServed(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, r.ArtifactPath)); err != nil {
 		t.Errorf("the file of an expired artifact: %v", err)
 	}
-}
-
-func TestManyWaitForOneHash(t *testing.T) {
-	dir := t.TempDir()
-	l := open(t, urza.Config{WorkDir: dir})
-	add(t, l, "BP", strings.Repeat("x", 3<<20))
-	other := open(t, urza.Config{WorkDir: dir}) // has no proof yet
-	var wg sync.WaitGroup
-	for range 50 {
-		wg.Go(func() {
-			if a, err := other.Resolve(t.Context(), "BP"); err != nil || a.Size != 3<<20 {
-				t.Error(a, err)
-			}
-		})
-	}
-	wg.Wait()
 }
 
 func TestClosedLibrary(t *testing.T) {
