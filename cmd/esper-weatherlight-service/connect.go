@@ -50,6 +50,10 @@ func connect(ctx context.Context, s settings, keys *leyline.Keyring, id identity
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, s.BootTimeout, fmt.Errorf("WEATHERLIGHT_BOOT_TIMEOUT of %v is over", s.BootTimeout))
 	defer cancel()
+	waiting := time.AfterFunc(time.Second, func() {
+		log.Info("waiting for redis", "redis_url", maskURL(s.RedisURL), "at_most", s.BootTimeout.String())
+	})
+	defer waiting.Stop()
 	client, err := oona.Connect(ctx, cfg)
 	switch {
 	case err == nil:

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -40,7 +41,11 @@ func openKeys(s settings, log *slog.Logger) (*leyline.KeyFiles, error) {
 	case errors.Is(err, leyline.ErrNoSecret):
 		return nil, usageErrorf("ESPER_LEYLINE_SECRET, or ESPER_LEYLINE_SECRET_FILE, must be set: %w", err)
 	case err != nil:
-		return nil, usageErrorf("%s: %w", secretVariable(s), err)
+		name := secretVariable(s)
+		if file, ok := errors.AsType[*fs.PathError](err); ok && file.Path == s.SecretAcceptedFile {
+			name = "ESPER_LEYLINE_SECRET_ACCEPTED_FILE"
+		}
+		return nil, usageErrorf("%s: %w", name, err)
 	}
 	if weak, ok := errors.AsType[*leyline.WeakSecretError](keys.Weak()); ok {
 		log.Warn("a secret is short and can be guessed", "setting", secretVariable(s), "bytes", weak.Len, "least_bytes", leyline.MinSecretBytes)

@@ -43,13 +43,13 @@ Exits 3 when an answer is an error, 1 when one did not come in time.`,
 			if timeout <= 0 {
 				return usageErrorf("--timeout must be more than 0s")
 			}
-			client, err := a.client(cmd.Context(), "prefetch")
+			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
+			defer cancel()
+			client, err := a.client(ctx, "prefetch")
 			if err != nil {
 				return err
 			}
 			defer func() { _ = client.Close() }()
-			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
-			defer cancel()
 			answers, err := prefetch(ctx, client, run, ids)
 			if err != nil {
 				return err
@@ -57,10 +57,14 @@ Exits 3 when an answer is an error, 1 when one did not come in time.`,
 			return a.printPrefetched(answers)
 		},
 	}
-	cmd.Flags().DurationVar(&timeout, "timeout", 10*time.Second, "how long to wait for the answers")
+	cmd.Flags().DurationVar(&timeout, "timeout", 10*time.Second, "how long to wait for Redis and for the answers")
 	cmd.Flags().StringVar(&run, "run", "", "training run id to ask in the name of")
 	return cmd
 }
+
+// toolPatience is how long a command that is not the service waits for Redis: a
+// person waits for it.
+const toolPatience = 5 * time.Second
 
 // client connects with the settings, for a command that is not the service.
 func (a *app) client(ctx context.Context, service string) (*oona.Client, error) {
@@ -68,6 +72,7 @@ func (a *app) client(ctx context.Context, service string) (*oona.Client, error) 
 	if err != nil {
 		return nil, err
 	}
+	s.BootTimeout = min(s.BootTimeout, toolPatience)
 	log := newLogger(a.Err, s.LogFormat, s.LogLevel.Level)
 	quietRedis(log)
 	keys, err := openKeys(s, log)

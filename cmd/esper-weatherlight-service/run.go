@@ -79,7 +79,8 @@ func (a *app) serve(ctx context.Context, embedded string) error {
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 
 	started := time.Now()
-	svc, err := newService(ctx, s, keys.Keyring(), newIdentity(), log)
+	id := newIdentity()
+	svc, err := newService(ctx, s, keys.Keyring(), id, log)
 	if err != nil {
 		if ctx.Err() != nil {
 			log.Info("shutdown complete", "before", "start")
@@ -89,6 +90,7 @@ func (a *app) serve(ctx context.Context, embedded string) error {
 	}
 	var aside sync.WaitGroup
 	aside.Go(func() { reloadKeys(ctx, keys, log) })
+	aside.Go(func() { checkSecret(ctx, s, keys.Keyring(), id, log) })
 	aside.Go(func() { switchLevel(ctx, level, log) })
 	aside.Go(func() { newNotifier(log, svc.supervisor.Snapshot).run(ctx) })
 	err = svc.run(ctx)

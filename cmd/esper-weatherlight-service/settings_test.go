@@ -27,6 +27,7 @@ func TestWrongSettings(t *testing.T) {
 		{"blank secret", with(nil, "ESPER_LEYLINE_SECRET", " \t "), nil, "ESPER_LEYLINE_SECRET"},
 		{"secret twice", with(secret, "ESPER_LEYLINE_SECRET_FILE", "x"), nil, "ESPER_LEYLINE_SECRET_FILE"},
 		{"secret file missing", with(nil, "ESPER_LEYLINE_SECRET_FILE", "nowhere"), nil, "ESPER_LEYLINE_SECRET_FILE"},
+		{"accepted file missing", with(secret, "ESPER_LEYLINE_SECRET_ACCEPTED_FILE", "nowhere"), nil, "ESPER_LEYLINE_SECRET_ACCEPTED_FILE"},
 		{"weak secret in strict mode", with(secret, "LEYLINE_MODE", "strict"), nil, "ESPER_LEYLINE_SECRET"},
 		{"mode", with(secret, "LEYLINE_MODE", "lax"), nil, "LEYLINE_MODE"},
 		{"window", with(secret, "KERNEL_FRESHNESS_WINDOW_MS", "1m"), nil, "KERNEL_FRESHNESS_WINDOW_MS"},
