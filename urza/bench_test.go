@@ -2,9 +2,7 @@ package urza_test
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -156,50 +154,4 @@ func BenchmarkRefresh(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-}
-
-const hashedBytes = 1 << 30
-
-// How fast is SHA-256 on this machine?
-func BenchmarkSHA256(b *testing.B) {
-	chunk := make([]byte, 512<<10)
-	b.SetBytes(hashedBytes)
-	for b.Loop() {
-		h := sha256.New()
-		for range hashedBytes / len(chunk) {
-			h.Write(chunk)
-		}
-		h.Sum(nil)
-	}
-}
-
-// How fast is the first answer for an artifact of 1 GiB? (Compare with
-// BenchmarkSHA256.) The figure peak-B is how much the heap grew at most.
-func BenchmarkFirstAnswerOf1GiB(b *testing.B) {
-	dir := b.TempDir()
-	l := open(b, urza.Config{WorkDir: dir})
-	if _, err := l.Add(b.Context(), urza.Addition{BlueprintID: "BP", Reader: io.LimitReader(zeros{}, hashedBytes)}); err != nil {
-		b.Fatal(err)
-	}
-	e, _ := l.Lookup("BP")
-	path := filepath.Join(dir, e.ArtifactPath)
-	b.SetBytes(hashedBytes)
-	b.ReportAllocs()
-	i := 0
-	for b.Loop() {
-		i++ // another modification time: another file, for all that anybody knows
-		if err := os.Chtimes(path, time.Time{}, time.Unix(int64(i), 0)); err != nil {
-			b.Fatal(err)
-		}
-		if _, err := l.Resolve(b.Context(), "BP"); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
-type zeros struct{}
-
-func (zeros) Read(p []byte) (int, error) {
-	clear(p)
-	return len(p), nil
 }
