@@ -69,20 +69,6 @@ type instanceView struct {
 	latency prefetchView // its percentiles
 }
 
-// workerView is one worker of one process.
-type workerView struct {
-	Worker    string   `json:"worker"`
-	Instance  string   `json:"instance"`
-	State     string   `json:"state"` // running, backing off, not running, or what it says; unknown of a silent process
-	Restarts  float64  `json:"restarts_total"`
-	Recent    float64  `json:"restarts_last_minute"`
-	BackoffS  *float64 `json:"backoff_seconds"`
-	LastError string   `json:"last_error,omitempty"`
-	ErrorAgoS *float64 `json:"last_error_seconds_ago"`
-
-	young bool // its process has just begun
-}
-
 // prefetchView is the main job, over all processes.
 type prefetchView struct {
 	RatePerS    float64  `json:"prefetches_per_second"`
@@ -247,89 +233,6 @@ func (i *instance) view(now time.Time, interval time.Duration) instanceView {
 	v.P95MS = v.latency.P95MS
 	v.series = seriesOf([]*instance{i}, s.Arrived, i.interval(interval))
 	return v
-}
-
-// workers returns the workers of a process by name, those in trouble first.
-func (i *instance) workers(now time.Time, health string) []workerView {
-	var all []workerView
-	recent := make(map[string]float64)
-	steps, _ := i.within(rateWindow)
-	for _, s := range steps {
-		for worker, n := range s.Restarts {
-			recent[worker] += n
-		}
-	}
-	for name, running := range i.latest.Figures {
-		worker, ok := workerOf(name, ".running")
-		if !ok {
-			continue
-		}
-		v := workerView{
-			Worker:   printable(worker),
-			Instance: printable(i.latest.Instance),
-			State:    i.state(worker, running != 0, health),
-			Restarts: i.latest.figure("weatherlight.worker." + worker + ".restarts"),
-			Recent:   recent[worker],
-			young:    i.latest.figure("weatherlight.uptime_s") < startTime.Seconds(),
-			BackoffS: known(i.latest.Figures, "weatherlight.worker."+worker+".backoff_seconds"),
-		}
-		if v.BackoffS != nil { // it went on since that was said
-			*v.BackoffS = max(0, *v.BackoffS-max(0, now.Sub(i.latest.Arrived).Seconds()))
-		}
-		if failure, ok := i.failures[worker]; ok {
-			v.LastError = printable(failure.Text)
-			v.ErrorAgoS = new(max(0, now.Sub(failure.At).Seconds()))
-		}
-		all = append(all, v)
-	}
-	slices.SortFunc(all, func(a, b workerView) int {
-		return cmp.Or(cmp.Compare(a.rank(), b.rank()), cmp.Compare(a.Worker, b.Worker))
-	})
-	return all
-}
-
-// States of a worker that a packet does not name itself.
-const (
-	stateRunning    = "running"
-	stateBackingOff = "backing off"
-	stateNotRunning = "not running"
-	stateUnknown    = "unknown"
-)
-
-func (i *instance) state(worker string, running bool, health string) string {
-	_, backingOff := i.latest.Figures["weatherlight.worker."+worker+".backoff_seconds"]
-	switch {
-	case health == healthSilent:
-		return stateUnknown
-	case i.latest.States[worker] != "":
-		return printable(i.latest.States[worker])
-	case running:
-		return stateRunning
-	case backingOff:
-		return stateBackingOff
-	}
-	return stateNotRunning
-}
-
-// startTime is how long a process may take until all of its workers are up,
-// before somebody should look.
-const startTime = 10 * time.Second
-
-// crashLoop is how many restarts in a minute are a loop.
-const crashLoop = 3
-
-// looping reports whether the worker crashes again and again.
-func (v *workerView) looping() bool { return v.Recent >= crashLoop }
-
-// rank orders workers, those in trouble first.
-func (v *workerView) rank() int {
-	switch {
-	case v.looping():
-		return 0
-	case v.State == stateRunning:
-		return 2
-	}
-	return 1
 }
 
 // seeds counts the seeds of all processes by stage, in the order of a life.
