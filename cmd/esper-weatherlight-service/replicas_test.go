@@ -146,6 +146,9 @@ func TestKilledEveryTwoSeconds(t *testing.T) {
 		t.Errorf("only %d processes answered", answers.count())
 	}
 	for _, p := range processes {
+		eventually(t, func() error { // before that, a signal may end it at once
+			return errIf(!strings.Contains(p.stderr.String(), "supervisor booted"), "not booted yet")
+		})
 		p.terminate(10 * time.Second)
 	}
 }

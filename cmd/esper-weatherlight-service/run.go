@@ -48,6 +48,9 @@ const minNonceCacheSize = 65536
 // serve runs the service until a signal asks it to stop. A bus of our own
 // listens at embedded, if that is not empty.
 func (a *app) serve(ctx context.Context, embedded string) error {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	s, err := loadSettings(a.environ)
 	if err != nil {
 		return err
@@ -74,10 +77,6 @@ func (a *app) serve(ctx context.Context, embedded string) error {
 		s.RedisURL = bus.URL()
 		log.Warn("the bus is inside this process, in memory: it ends, with all messages, when this process does", "redis_url", s.RedisURL)
 	}
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-
 	started := time.Now()
 	id := newIdentity()
 	svc, err := newService(ctx, s, keys.Keyring(), id, log)
