@@ -33,7 +33,10 @@ func TestReplayAfterManyNonces(t *testing.T) {
 		}
 	}
 	rdb := realRedis(t)
-	c := newClient(t, rdb, "a")
+	c, err := oona.New(t.Context(), rdb, oona.Config{Codec: newCodec(t), Consumer: "a", MaxQueueDepth: int64(2 * max(n, oona.DefaultMaxQueueDepth))})
+	if err != nil {
+		t.Fatal(err)
+	}
 	stream := c.Streams().KernelRequests
 	publish(t, c, request("the one"))
 	recorded := rdb.XRange(t.Context(), stream, "-", "+").Val()
