@@ -145,7 +145,10 @@ func (a *app) deadletterReplayCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "replay ID...",
 		Short: "Sign messages anew and put them back on their stream",
-		Args:  argsError(cobra.MinimumNArgs(1)),
+		Long: `Signs messages anew and puts them back on the stream that they came from. Mend
+what its reason says first: one that does not belong on its stream, for example,
+comes back as a dead letter.`,
+		Args: argsError(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ids, err := parseIDs(args)
 			if err != nil {
