@@ -26,9 +26,8 @@ const testSecret = "0123456789abcdef0123456789abcdef"
 // tests start containers. Nobody's "go test ./..." does.
 const containersVariable = "WEATHERLIGHT_TEST_CONTAINERS"
 
-// requireEngine skips a test that starts containers, unless it is asked for and
-// the machine has the docker command: then an engine that does not answer is a
-// failure.
+// requireEngine skips a test that starts containers, unless it is asked for: then
+// a machine that lacks a program, or an engine that answers, is a failure.
 func requireEngine(t *testing.T) {
 	t.Helper()
 	if os.Getenv(containersVariable) != "1" {
@@ -36,7 +35,7 @@ func requireEngine(t *testing.T) {
 	}
 	for _, program := range []string{"docker", "redis-server", "redis-cli"} {
 		if _, err := exec.LookPath(program); err != nil {
-			t.Skip("no " + program + " on this machine")
+			t.Fatal("no " + program + " on this machine")
 		}
 	}
 	if out, err := exec.Command("docker", "version", "--format", "{{.Server.Version}}").CombinedOutput(); err != nil {

@@ -65,8 +65,8 @@ func (h *held) queueLocked(d *delivery) {
 
 // next blocks until there is work and appends it to buf: a chunk small enough
 // that all workers have something to do and none has for long, or one suspect,
-// which then is the only delivery being handled until done says so. Nothing is returned once the
-// consumer stops: what was not started is handed back.
+// which then is the only delivery being handled until done says so. Nothing is
+// returned once the consumer stops: what was not started is handed back.
 func (h *held) next(buf []*delivery) (chunk []*delivery, alone bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
