@@ -66,6 +66,43 @@ func (store) RunReady(ctx context.Context, ready func()) error {
 	return nil
 }
 
+// A worker that is silent for longer than it promised is restarted.
+func ExampleBeatingFunc() {
+	supervisor, err := weatherlight.New(weatherlight.Config{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	hung := false
+	handle, err := supervisor.Add(weatherlight.Spec{
+		Name: "poller",
+		Worker: weatherlight.BeatingFunc(func(ctx context.Context, ready, beat func()) error {
+			if !hung {
+				hung = true
+				<-ctx.Done() // a call that does not come back, were it not for ctx
+				return ctx.Err()
+			}
+			ready()
+			for range 3 {
+				beat() // after each piece of work
+			}
+			cancel()
+			<-ctx.Done()
+			return nil
+		}),
+		Heartbeat: 20 * time.Millisecond,
+		Backoff:   weatherlight.Backoff{Initial: weatherlight.AtOnce},
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(supervisor.Run(ctx), handle.Status().LastFailure.Err)
+	// Output: <nil> weatherlight: no heartbeat for 20ms
+}
+
 // A worker that fails is restarted, here at once and at most twice a minute; the
 // third time ends the supervisor.
 func ExampleLimit() {

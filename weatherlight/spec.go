@@ -70,8 +70,8 @@ type Spec struct {
 	Limit Limit
 	// Heartbeat is how long the worker may be silent. One that is silent for
 	// longer, counted from its start, is stopped and restarted: a failure,
-	// [ErrWatchdog]. It needs the method RunBeating, see [Worker]. Zero means
-	// that it is not watched.
+	// [ErrWatchdog]. It needs the method RunBeating, see [Worker] and
+	// [BeatingFunc]. Zero means that it is not watched.
 	Heartbeat time.Duration
 	// Panics is what to do with a panic. Zero means RecoverPanics.
 	Panics Panics

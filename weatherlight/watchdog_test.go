@@ -1,6 +1,7 @@
 package weatherlight_test
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"testing/synctest"
@@ -133,4 +134,54 @@ func TestBeatIsFreeWithoutHeartbeat(t *testing.T) {
 			t.Errorf("%v, %d lives", st.State, w.Lives())
 		}
 	})
+}
+
+// TestBeatingFunc: a function is ready when it says so, and watched.
+func TestBeatingFunc(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := newSupervisor(t, weatherlight.Config{})
+		h := add(t, s, weatherlight.Spec{
+			Name: "a",
+			Worker: weatherlight.BeatingFunc(func(ctx context.Context, ready, beat func()) error {
+				time.Sleep(9 * time.Second)
+				ready()
+				time.Sleep(9 * time.Second)
+				beat()
+				<-ctx.Done() // and is silent
+				return nil
+			}),
+			Heartbeat: 10 * time.Second,
+			Backoff:   weatherlight.Backoff{Initial: time.Second, Jitter: -1},
+		})
+		weatherlighttest.Start(t, s)
+		for _, step := range []struct {
+			after time.Duration
+			want  weatherlight.State
+		}{
+			{9*time.Second - 1, weatherlight.StateStarting},
+			{1, weatherlight.StateRunning},
+			{19*time.Second - 1, weatherlight.StateRunning},
+			{1, weatherlight.StateBackingOff},
+		} {
+			time.Sleep(step.after)
+			synctest.Wait()
+			if st := h.Status(); st.State != step.want {
+				t.Fatalf("%v after %v, want %v", st.State, st.LastFailure, step.want)
+			}
+		}
+		if err := h.Status().LastFailure.Err; !errors.Is(err, weatherlight.ErrWatchdog) {
+			t.Errorf("failed with %v", err)
+		}
+	})
+}
+
+func TestBeatingFuncAlone(t *testing.T) {
+	err := weatherlight.BeatingFunc(func(_ context.Context, ready, beat func()) error {
+		ready()
+		beat()
+		return errBoom
+	}).Run(t.Context())
+	if !errors.Is(err, errBoom) {
+		t.Errorf("Run: %v", err)
+	}
 }

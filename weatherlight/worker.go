@@ -22,7 +22,8 @@ import "context"
 // goroutine; further calls do nothing), others as soon as they are started.
 // Workers that name it in [Spec.After] wait for that. The second one also
 // promises to call beat (from any goroutine, as often as it likes, it costs
-// nanoseconds) at least every [Spec.Heartbeat]; ready counts as a beat.
+// nanoseconds) at least every [Spec.Heartbeat]; ready counts as a beat. A
+// [BeatingFunc] has it.
 //
 // A [*Supervisor] is a Worker.
 type Worker interface {
@@ -34,6 +35,22 @@ type WorkerFunc func(ctx context.Context) error
 
 // Run calls f.
 func (f WorkerFunc) Run(ctx context.Context) error { return f(ctx) }
+
+// BeatingFunc is a function as a [Worker] that says when it is ready and that it
+// is not stuck. A method of any type with these parameters is one:
+//
+//	weatherlight.Spec{Name: "importer", Worker: weatherlight.BeatingFunc(i.run), Heartbeat: time.Minute}
+//
+// Without a [Spec.Heartbeat] it may call ready only.
+type BeatingFunc func(ctx context.Context, ready, beat func()) error
+
+// Run calls f, whose ready and beat then tell nobody.
+func (f BeatingFunc) Run(ctx context.Context) error { return f(ctx, func() {}, func() {}) }
+
+// RunBeating calls f.
+func (f BeatingFunc) RunBeating(ctx context.Context, ready, beat func()) error {
+	return f(ctx, ready, beat)
+}
 
 // readyWorker and beatingWorker are what a Worker may be besides.
 type (
