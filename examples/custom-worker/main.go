@@ -1,13 +1,17 @@
 // Custom-worker keeps two workers of its own up with the Supervisor alone: no
 // Redis, no settings. The importer starts when the cache is ready. Its first life
-// ends in a panic, of which the cache notices nothing; its second one does the
-// job. They are stopped in reverse order.
+// ends in a panic, its second one hangs and misses its heartbeat; the cache notices
+// nothing of either. The third one does the job. They are stopped in reverse order.
 //
 //	cache     started
 //	cache     ready
 //	importer  started
 //	importer  ready
 //	importer  failed: panic: line 3 is empty
+//	importer  started
+//	importer  ready
+//	importer  stopping: weatherlight: no heartbeat
+//	importer  failed: weatherlight: no heartbeat for 250ms
 //	importer  started
 //	importer  ready
 //	importer  stopping: weatherlight: shutdown
@@ -40,22 +44,6 @@ func (cache) RunReady(ctx context.Context, ready func()) error {
 	return nil
 }
 
-// importer has a bug that shows once.
-type importer struct {
-	lives int
-	done  func()
-}
-
-func (i *importer) Run(ctx context.Context) error {
-	i.lives++
-	if i.lives == 1 {
-		panic("line 3 is empty")
-	}
-	i.done()
-	<-ctx.Done() // a worker that returns before it is told to has failed
-	return nil
-}
-
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -66,10 +54,11 @@ func main() {
 	for _, spec := range []weatherlight.Spec{
 		{Name: "cache", Worker: cache{}},
 		{
-			Name:    "importer",
-			Worker:  &importer{done: stop},
-			After:   []string{"cache"},
-			Backoff: weatherlight.Backoff{Initial: 50 * time.Millisecond},
+			Name:      "importer",
+			Worker:    weatherlight.BeatingFunc((&importer{done: stop}).run),
+			Heartbeat: 250 * time.Millisecond, // how long it may be silent
+			After:     []string{"cache"},
+			Backoff:   weatherlight.Backoff{Initial: 50 * time.Millisecond},
 		},
 	} {
 		if _, err := supervisor.Add(spec); err != nil {
