@@ -66,15 +66,59 @@ func TestExamples(t *testing.T) {
 				t.Fatalf("%s does not say what it prints", main)
 			}
 			args, asks := asking[dir]
-			env := []string{"TMPDIR=" + t.TempDir()}
+			envs := [][]string{{"TMPDIR=" + t.TempDir()}}
 			if asks {
-				env = append(env, "REDIS_URL="+bus, "ESPER_LEYLINE_SECRET="+testSecret)
+				envs = waysToSettings(t, bus)
 			}
-			got := output(t, env, interrupted[dir], filepath.Join(bin, dir), args...)
-			if !matches(promised, got) {
-				t.Errorf("not what its comment says (-want +got):\n%s", cmp.Diff(promised, got))
+			for _, env := range envs {
+				got := output(t, env, interrupted[dir], filepath.Join(bin, dir), args...)
+				if !matches(promised, got) {
+					t.Errorf("not what its comment says (-want +got):\n%s", cmp.Diff(promised, got))
+				}
 			}
 		})
+	}
+	t.Run("failures", func(t *testing.T) { t.Parallel(); testFailures(t, bin, bus) })
+}
+
+// waysToSettings returns the settings of the examples that ask, once with the
+// secret itself and once with the file that it is in.
+func waysToSettings(t *testing.T, bus string) [][]string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(file, []byte(testSecret+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return [][]string{
+		{"REDIS_URL=" + bus, "ESPER_LEYLINE_SECRET=" + testSecret},
+		{"REDIS_URL=" + bus, "ESPER_LEYLINE_SECRET_FILE=" + file},
+	}
+}
+
+// testFailures: what goes wrong ends an example with exit code 1 and says what.
+func testFailures(t *testing.T, bin, bus string) {
+	url, secret := "REDIS_URL="+bus, "ESPER_LEYLINE_SECRET="+testSecret
+	const unset = "ESPER_LEYLINE_SECRET, or ESPER_LEYLINE_SECRET_FILE: leyline: no signing secret"
+	for name, tc := range map[string]struct {
+		example string
+		args    []string
+		env     []string
+		want    string
+	}{
+		"trainer without a secret":  {"trainer", []string{"BP001"}, []string{url}, unset},
+		"request without a secret":  {"publish-request", []string{"BP001"}, []string{url}, unset},
+		"request with no such file": {"publish-request", []string{"BP001"}, []string{url, "ESPER_LEYLINE_SECRET_FILE=/none"}, "/none: no such file"},
+		"trainer, all seeds culled": {"trainer", []string{"-seeds", "2", "BP404"}, []string{url, secret}, "no seed reached TRAINING"},
+		"trainer without blueprint": {"trainer", nil, []string{url, secret}, "no seed reached TRAINING"},
+	} {
+		cmd := exec.CommandContext(t.Context(), filepath.Join(bin, tc.example), tc.args...)
+		cmd.Env = tc.env
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		err := cmd.Run()
+		if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 1 || !strings.Contains(stderr.String(), tc.want) {
+			t.Errorf("%s: %v, %s; want exit code 1 and %q", name, err, stderr.String(), tc.want)
+		}
 	}
 }
 

@@ -15,6 +15,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"os"
@@ -44,11 +45,14 @@ func main() {
 }
 
 func connect(ctx context.Context) (*oona.Client, error) {
-	keys, err := leyline.NewKeyring(leyline.NewSecret(os.Getenv("ESPER_LEYLINE_SECRET")))
+	keys, err := leyline.OpenKeyFiles(leyline.KeyFilesConfig{
+		Signing:     leyline.NewSecret(os.Getenv("ESPER_LEYLINE_SECRET")),
+		SigningFile: os.Getenv("ESPER_LEYLINE_SECRET_FILE"),
+	})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("ESPER_LEYLINE_SECRET, or ESPER_LEYLINE_SECRET_FILE: %w", err)
 	}
-	codec, err := leyline.NewCodec(leyline.CodecConfig{Keys: keys, Source: "publish-request/example-1"})
+	codec, err := leyline.NewCodec(leyline.CodecConfig{Keys: keys.Keyring(), Source: "publish-request/example-1"})
 	if err != nil {
 		return nil, err
 	}
@@ -64,26 +68,24 @@ func ask(ctx context.Context, bus *oona.Client, blueprint string) error {
 	if err != nil {
 		return err
 	}
-	request := &leylinepb.KernelPrefetchRequest{
-		RequestId: uuid.NewString(), BlueprintId: blueprint, IssuedAt: timestamppb.Now(),
-	}
+	request := &leylinepb.KernelPrefetchRequest{RequestId: uuid.NewString(), BlueprintId: blueprint, IssuedAt: timestamppb.Now()}
 	if _, err := bus.Publish(ctx, request); err != nil {
 		return err
 	}
 	ctx, done := context.WithCancel(ctx)
 	defer done()
-	answer := blueprint + ": no answer in time"
+	unanswered := fmt.Errorf("%s: no answer in time", blueprint)
 	err = bus.Follow(ctx, oona.Following{From: from}, oona.HandlerFunc(func(_ context.Context, batch []*oona.Message) []oona.Result {
 		for _, m := range batch {
 			if id, text := read(m.Body); id == request.GetRequestId() {
-				answer = text
+				fmt.Println(text)
+				unanswered = nil
 				done()
 			}
 		}
 		return make([]oona.Result, len(batch))
 	}))
-	fmt.Println(answer)
-	return err
+	return errors.Join(err, unanswered)
 }
 
 // read returns whose answer it is, and what it says.

@@ -1,5 +1,6 @@
 // Trainer germinates seeds of blueprints, as many generations as -seeds says, asks
-// the fleet for their kernels, and attaches them. It needs a bus with a service on
+// the fleet for their kernels, and attaches them; if no seed at all gets as far as
+// TRAINING, that is an error. It needs a bus with a service on
 // it, for example
 //
 //	export ESPER_LEYLINE_SECRET=try-it-out-12345678 REDIS_URL=redis://localhost:6379/0
@@ -21,11 +22,8 @@ import (
 	"flag"
 	"fmt"
 	"log"
-	"os"
 
 	"github.com/esper-lite/esper/kasmina"
-	"github.com/esper-lite/esper/leyline"
-	"github.com/esper-lite/esper/oona"
 )
 
 func main() {
@@ -37,15 +35,7 @@ func main() {
 }
 
 func run(ctx context.Context, seeds int, blueprints []string) error {
-	keys, err := leyline.NewKeyring(leyline.NewSecret(os.Getenv("ESPER_LEYLINE_SECRET")))
-	if err != nil {
-		return err
-	}
-	codec, err := leyline.NewCodec(leyline.CodecConfig{Keys: keys, Source: "trainer/example-1"})
-	if err != nil {
-		return err
-	}
-	bus, err := oona.Connect(ctx, oona.Config{URL: os.Getenv("REDIS_URL"), Codec: codec})
+	bus, err := connect(ctx)
 	if err != nil {
 		return err
 	}
@@ -65,20 +55,27 @@ func run(ctx context.Context, seeds int, blueprints []string) error {
 	ctx, stop := context.WithCancel(ctx)
 	asking := make(chan error, 1)
 	go func() { asking <- kernels.Run(ctx) }()
+	trained := 0
 	for n := 1; n <= seeds && err == nil; n++ {
-		err = grow(ctx, manager, blueprints, n)
+		var grown int
+		grown, err = grow(ctx, manager, blueprints, n)
+		trained += grown
+	}
+	if err == nil && trained == 0 {
+		err = errors.New("no seed reached TRAINING")
 	}
 	stop()
 	return errors.Join(err, <-asking)
 }
 
 // grow germinates a seed of each blueprint, all at once, since a germination only
-// asks. Then it waits until each has its kernel and trains, or has been culled.
-func grow(ctx context.Context, manager *kasmina.Manager, blueprints []string, n int) error {
+// asks. Then it waits until each has its kernel and trains, or has been culled, and
+// returns how many train.
+func grow(ctx context.Context, manager *kasmina.Manager, blueprints []string, n int) (trained int, err error) {
 	for _, blueprint := range blueprints {
 		seed := kasmina.Germination{SeedID: fmt.Sprintf("%s/%d", blueprint, n), BlueprintID: blueprint}
 		if _, err := manager.Germinate(ctx, seed); err != nil {
-			return err
+			return trained, err
 		}
 	}
 	for _, blueprint := range blueprints {
@@ -87,14 +84,15 @@ func grow(ctx context.Context, manager *kasmina.Manager, blueprints []string, n 
 			fmt.Printf("%s is culled: %s\n", culled.Seed.ID, culled.Seed.Reason)
 			continue
 		} else if err != nil {
-			return err
+			return trained, err
 		}
 		kernel, err := manager.Kernel(seed.ID)
 		if err != nil {
-			return err
+			return trained, err
 		}
 		fmt.Printf("%s is in TRAINING, with a kernel of %d bytes\n", seed.ID, kernel.Program().Size())
 		kernel.Release()
+		trained++
 	}
-	return nil
+	return trained, nil
 }
