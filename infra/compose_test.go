@@ -62,18 +62,18 @@ func newProject(t *testing.T) *project {
 	if _, err := exec.LookPath("docker-compose"); err != nil {
 		p.base = []string{"docker", "compose"}
 	}
-	service := serviceImage(t, "service", "esper-weatherlight-service", "./cmd/esper-weatherlight-service")
-	checkServiceImage(t, service)
+	images := localImages(t)
+	checkServiceImage(t, images["WEATHERLIGHT_IMAGE"])
 	dotenv := filepath.Join(t.TempDir(), "env") // instead of anybody's .env
 	write(t, dotenv, nil)
 	p.base = append(p.base, "-f", "docker-compose.weatherlight.yml", "-p", p.name, "--env-file", dotenv, "--profile", "nissa")
 	p.env = []string{
-		"WEATHERLIGHT_IMAGE=" + service,
-		"REDIS_IMAGE=" + redisImage(t),
-		"NISSA_IMAGE=" + serviceImage(t, "nissa", "esper-nissa", "./examples/nissa"),
 		"REDIS_PORT=" + strconv.Itoa(p.redisPort),
 		"NISSA_PORT=" + strconv.Itoa(p.nissaPort),
 		"ESPER_LEYLINE_SECRET=" + testSecret,
+	}
+	for name, image := range images {
+		p.env = append(p.env, name+"="+image)
 	}
 	t.Cleanup(func() {
 		if t.Failed() {

@@ -2,7 +2,6 @@ package infra_test
 
 import (
 	"bytes"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,93 +10,24 @@ import (
 	"testing"
 )
 
-// Without a registry the images are made of what the machine has: our binary, and
-// the redis-server that is installed. The last stage of infra/Dockerfile is used
-// as it stands.
-
 // maxImageBytes is what the service's image may take.
 const maxImageBytes = 30 << 20
 
-// serviceImage builds a stage of infra/Dockerfile around a binary built here.
-func serviceImage(t *testing.T, stage, binary, source string) string {
+// localImages makes the images as a user without a registry does, with a tag that
+// goes with the test, and returns the variables of the compose file that name them.
+func localImages(t *testing.T) map[string]string {
 	t.Helper()
-	context := t.TempDir()
-	out := filepath.Join(context, "out")
-	if err := os.MkdirAll(filepath.Join(out, "state"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	command(t, nil, "./release.sh", "build", source, filepath.Join(out, binary))
-	certificates, err := os.ReadFile("/etc/ssl/certs/ca-certificates.crt")
-	if err != nil {
-		t.Log("the image gets no CA certificates:", err)
-	}
-	write(t, filepath.Join(out, "ca-certificates.crt"), certificates)
-	write(t, filepath.Join(context, "Dockerfile"), []byte("FROM scratch AS build\nCOPY out /out\n"+stageText(t, stage)))
-	return buildImage(t, context, stage)
-}
-
-// stageText cuts one stage out of infra/Dockerfile.
-func stageText(t *testing.T, name string) string {
-	t.Helper()
-	dockerfile, err := os.ReadFile("Dockerfile")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for stage := range strings.SplitSeq(string(dockerfile), "\nFROM ") {
-		if first, _, _ := strings.Cut(stage, "\n"); strings.HasSuffix(first, " AS "+name) {
-			return "FROM " + stage
+	images := make(map[string]string)
+	said := command(t, []string{"IMAGE_TAG=test-" + strconv.Itoa(os.Getpid()), "REDIS_IMAGE="}, "./local-images.sh")
+	for line := range strings.Lines(said) {
+		name, image, ok := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "export "), "=")
+		if !ok {
+			t.Fatalf("local-images.sh says %q", line)
 		}
+		images[name] = image
+		t.Cleanup(func() { command(t, nil, "docker", "image", "rm", "-f", image) })
 	}
-	t.Fatalf("infra/Dockerfile has no stage %s", name)
-	return ""
-}
-
-// redisImage copies the installed Redis with its shared libraries, in the shape
-// of the official image: user 999, /data.
-func redisImage(t *testing.T) string {
-	t.Helper()
-	context := t.TempDir()
-	root := filepath.Join(context, "root")
-	for _, program := range []string{"redis-server", "redis-cli"} {
-		path, err := exec.LookPath(program)
-		if err != nil {
-			t.Fatal(err)
-		}
-		copyTo(t, path, filepath.Join(root, "usr/bin", program))
-		for _, library := range libraries(t, path) {
-			copyTo(t, library, filepath.Join(root, library))
-		}
-	}
-	if err := os.Mkdir(filepath.Join(context, "data"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	write(t, filepath.Join(context, "Dockerfile"), []byte("FROM scratch\nCOPY root /\nCOPY --chown=999:999 data /data\nUSER 999:999\n"))
-	return buildImage(t, context, "redis")
-}
-
-// libraries are the shared libraries of a program, the loader included.
-func libraries(t *testing.T, program string) (paths []string) {
-	t.Helper()
-	for line := range strings.SplitSeq(command(t, nil, "ldd", program), "\n") {
-		for word := range strings.FieldsSeq(line) {
-			if filepath.IsAbs(word) {
-				paths = append(paths, word)
-			}
-		}
-	}
-	if len(paths) == 0 {
-		t.Fatal("ldd names no library of " + program)
-	}
-	return paths
-}
-
-func buildImage(t *testing.T, context, name string) string {
-	t.Helper()
-	image := fmt.Sprintf("weatherlight-test-%s:%d", name, os.Getpid())
-	// The builder that comes with the engine: BuildKit is a plugin of its own.
-	command(t, []string{"DOCKER_BUILDKIT=0"}, "docker", "build", "-q", "-t", image, context)
-	t.Cleanup(func() { command(t, nil, "docker", "image", "rm", "-f", image) })
-	return image
+	return images
 }
 
 // checkServiceImage: small, and not root.
