@@ -193,7 +193,7 @@ func startService(t *testing.T, program string) string {
 	t.Helper()
 	dir := t.TempDir()
 	kernel := filepath.Join(dir, "kernel.pt")
-	if err := os.WriteFile(kernel, []byte("compiled"), 0o600); err != nil {
+	if err := os.WriteFile(kernel, []byte("compiled\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	env := []string{

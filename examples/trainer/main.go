@@ -10,9 +10,9 @@
 //
 // and then go run ./examples/trainer -seeds 2 BP001 BP404 prints
 //
-//	BP001/1 is in TRAINING, with a kernel of 8 bytes
+//	BP001/1 is in TRAINING, with a kernel of 9 bytes
 //	BP404/1 is culled: kasmina: no kernel for blueprint "BP404": missing_artifact
-//	BP001/2 is in TRAINING, with a kernel of 8 bytes
+//	BP001/2 is in TRAINING, with a kernel of 9 bytes
 //	BP404/2 is culled: kasmina: no kernel for blueprint "BP404": missing_artifact
 package main
 
