@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/esper-lite/esper/leyline"
 	pb "github.com/esper-lite/esper/leyline/leylinepb"
 	"github.com/esper-lite/esper/oona"
 	"github.com/esper-lite/esper/oona/oonatest"
@@ -98,7 +99,7 @@ func TestStatusCommand(t *testing.T) {
 		t.Errorf("emergency %+v, others %+v", v.Emergency, v.Others)
 	}
 	code, stdout, stderr = runCommand(t, bus.environ(), false, (*app).statusCommand)
-	if code != 0 || stderr != "" || !strings.Contains(stdout, "urza_prefetch") || strings.Contains(stdout, "\x1b") {
+	if code != 0 || stderr != "" || !strings.Contains(stdout, "urza_prefetch") || !strings.Contains(stdout, "LAST SEEN") || !strings.Contains(stdout, "s ago ") || strings.Contains(stdout, "\x1b") {
 		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
 	}
 }
@@ -127,8 +128,30 @@ func TestStatusWithAnotherSecret(t *testing.T) {
 	bus := newTestBus(t)
 	bus.publish(hostPacket(t, "0123456789ab", isHealthy, "steady"))
 	code, stdout, _ := runCommand(t, bus.environ("ESPER_LEYLINE_SECRET=another secret"), false, (*app).statusCommand)
-	if code != 0 || !strings.Contains(stdout, "1 messages on the bus do not verify") || !strings.Contains(stdout, "ESPER_LEYLINE_SECRET") {
+	if code != 0 || !strings.Contains(stdout, "1 message of the last 5m00s not signed") || !strings.Contains(stdout, "ESPER_LEYLINE_SECRET") {
 		t.Errorf("exit code %d: %s", code, stdout)
+	}
+}
+
+// TestUnverifiedIsForgotten: a watched fleet is not accused for ever of what did
+// not verify once.
+func TestUnverifiedIsForgotten(t *testing.T) {
+	bus := newTestBus(t)
+	o := newObserver(bus.client)
+	o.client.Refusals().Add(bus.client.Streams().Telemetry, pb.BusMessageType_BUS_MESSAGE_TYPE_TELEMETRY, leyline.BadSignature, 2)
+	o.client.Refusals().Add(bus.client.Streams().Telemetry, pb.BusMessageType_BUS_MESSAGE_TYPE_TELEMETRY, leyline.Stale, 5) // somebody of ours
+	now := storyStart
+	for _, test := range []struct {
+		after time.Duration
+		want  int
+	}{{0, 2}, {time.Minute, 2}, {time.Minute + 1, 0}} {
+		if got := o.countUnverified(now.Add(test.after), time.Minute); got != test.want {
+			t.Errorf("after %v: %d, want %d", test.after, got, test.want)
+		}
+	}
+	o.client.Refusals().Add(bus.client.Streams().Emergency, 0, leyline.Unsigned, 1)
+	if got := o.countUnverified(now.Add(time.Hour), time.Minute); got != 3 {
+		t.Errorf("%d after another one, want 3", got)
 	}
 }
 

@@ -163,6 +163,13 @@ var stories = map[string]func() *story{
 		s.ticks(5, 3124)
 		return s
 	},
+	"late": func() *story {
+		s := newStory("alpha-0123456789ab", "beta-ba9876543210")
+		s.ticks(6, 3124)
+		s.fleet.observe(&oona.Message{Arrival: s.now.Add(10 * time.Second), Body: s.procs[0].packet(s.now.Add(10 * time.Second))})
+		s.now = s.now.Add(16 * time.Second)
+		return s
+	},
 	"stopped": func() *story {
 		s := newStory("alpha-0123456789ab", "beta-ba9876543210")
 		s.ticks(6, 3124)

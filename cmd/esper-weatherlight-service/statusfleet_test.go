@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -28,7 +29,8 @@ func TestDiagnosis(t *testing.T) {
 		{"crash loop", "critical", []string{"critical worker tamiyo_policy on alpha-0123456789ab: crashes again and again, 12 restarts in the last minute: tamiyo: store policy"}},
 		{"forged", "degraded", []string{"warning refused messages: 600,000 messages refused as bad_signature on oona.kernels.requests"}},
 		{"dead letter", "degraded", []string{"warning dead letters: 1 message given up in the last minute: 1 attempts_exhausted on oona.kernels.requests"}},
-		{"killed", "degraded", []string{"warning beta-ba9876543210: has been silent for 52s (it reports every 10s)"}},
+		{"killed", "degraded", []string{"warning beta-ba9876543210: is silent, last seen 52s ago (it reports every 10s); it said \"steady\""}},
+		{"late", "healthy", []string{"notice beta-ba9876543210: is late, last seen 18s ago (it reports every 10s); it said \"steady\""}},
 		{"stopped", "healthy", nil},
 		{"nobody", "critical", []string{"critical the fleet: no Weatherlight process reports"}},
 		{"halt", "critical", []string{`critical emergency signal: halt 3s ago: "loss is not finite" from tolaria`}},
@@ -78,6 +80,72 @@ func TestBusProblems(t *testing.T) {
 	v = nobody.view(s.now, time.Second, busView{Reachable: true, Unverified: 12}, queueReading{})
 	if len(v.Problems) != 1 || v.Problems[0].Severity != severityCritical || !strings.Contains(v.Problems[0].Remedy, "ESPER_LEYLINE_SECRET") {
 		t.Errorf("with another secret: %+v", v.Problems)
+	}
+}
+
+// TestUnverified: the innocent reason comes first, with what to do about it.
+func TestUnverified(t *testing.T) {
+	s := stories["steady"]()
+	v := s.fleet.view(s.now, 10*time.Second, busView{Reachable: true, Unverified: 1, window: 5 * time.Minute}, queueReading{})
+	if len(v.Problems) != 1 || v.Problems[0].Severity != severityWarning {
+		t.Fatalf("problems: %+v", v.Problems)
+	}
+	p := v.Problems[0]
+	if !strings.HasPrefix(p.Text, "1 message of the last 5m00s not signed with") {
+		t.Errorf("text: %s", p.Text)
+	}
+	for _, said := range []string{"Most likely a process has another ESPER_LEYLINE_SECRET", "a key that a rotation dropped", "accept that key again", "Otherwise somebody forges"} {
+		if !strings.Contains(p.Remedy, said) {
+			t.Errorf("the remedy does not say %q: %s", said, p.Remedy)
+		}
+	}
+}
+
+// TestDeadLettersDealtWith: what counts is what lies there now; that there was
+// something is told, but nothing is wrong any more.
+func TestDeadLettersDealtWith(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		waiting *int64
+		health  string
+		want    string
+	}{
+		{"some left", new(int64(1)), "degraded", "warning 1 message given up in the last minute: 1 attempts_exhausted on oona.kernels.requests"},
+		{"not known", nil, "degraded", "warning 1 message given up in the last minute: 1 attempts_exhausted on oona.kernels.requests"},
+		{"none left", new(int64(0)), "healthy", "notice 1 message given up in the last minute: 1 attempts_exhausted on oona.kernels.requests; since replayed or dropped, none is left"},
+	} {
+		s := stories["dead letter"]()
+		v := s.fleet.view(s.now, 10*time.Second, busView{Reachable: true}, queueReading{DeadLetters: test.waiting})
+		if v.Health != test.health || len(v.Problems) != 1 || v.Problems[0].Severity+" "+v.Problems[0].Text != test.want {
+			t.Errorf("%s: %s, %+v; want %s, %s", test.name, v.Health, v.Problems, test.health, test.want)
+		}
+	}
+}
+
+// TestLate: after one and a half intervals without a packet a process is late,
+// after three silent; what it said of itself that is worse is not hidden.
+func TestLate(t *testing.T) {
+	for _, test := range []struct {
+		age    time.Duration
+		said   pb.HealthStatus
+		health string
+		late   bool
+	}{
+		{15 * time.Second, isHealthy, "healthy", false},
+		{15*time.Second + time.Millisecond, isHealthy, healthLate, true},
+		{30 * time.Second, isHealthy, healthLate, true},
+		{30*time.Second + time.Millisecond, isHealthy, healthSilent, false},
+		{20 * time.Second, isDegraded, "degraded", true},
+		{20 * time.Second, isCritical, "critical", true},
+	} {
+		s := newStory("alpha-1")
+		s.procs[0].status = test.said
+		s.ticks(3, 1)
+		v := s.fleet.view(s.now.Add(test.age), 10*time.Second, busView{Reachable: true}, queueReading{})
+		told := slices.ContainsFunc(v.Problems, func(p problem) bool { return strings.HasPrefix(p.Text, "is late, last seen ") })
+		if i := v.Instances[0]; i.Health != test.health || i.late() != test.late || told != test.late {
+			t.Errorf("after %v: %s, late %v, told %v; want %s, %v", test.age, i.Health, i.late(), told, test.health, test.late)
+		}
 	}
 }
 

@@ -119,11 +119,11 @@ func TestScreenSort(t *testing.T) {
 		return instanceView{Instance: name, Health: health, RatePerS: rate, P95MS: &p95, UptimeS: &up}
 	}
 	s.take(&fleetView{Instances: []instanceView{
-		row("a", "healthy", 5, 1, 30), row("b", healthSilent, 0, 9, 20), row("c", "critical", 9, 2, 10), row("d", healthStopped, 7, 3, 5),
+		row("a", "healthy", 5, 1, 30), row("b", healthSilent, 0, 9, 20), row("c", "critical", 9, 2, 10), row("d", healthStopped, 7, 3, 5), row("e", healthLate, 1, 1, 1),
 	}})
 	s.selected = "c"
 	for _, test := range []struct{ order, names string }{
-		{"name", "abcd"}, {"health", "cbad"}, {"rate", "cdab"}, {"latency", "bdca"}, {"uptime", "dcba"}, {"name", "abcd"},
+		{"name", "abced"}, {"health", "cbead"}, {"rate", "cdaeb"}, {"latency", "bdcae"}, {"uptime", "edcba"}, {"name", "abced"},
 	} {
 		var names strings.Builder
 		for _, i := range s.view.Instances {

@@ -31,7 +31,7 @@ func (p *palette) health(word string) lipgloss.Style {
 	switch word {
 	case "healthy":
 		return p.good
-	case "degraded":
+	case "degraded", healthLate:
 		return p.warn
 	case healthStopped, "unknown", "unspecified":
 		return p.dim

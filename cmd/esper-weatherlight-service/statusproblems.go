@@ -77,12 +77,16 @@ func withoutAddress(text, address string) string {
 	return text
 }
 
+// otherSecret is the usual and innocent reason why messages do not verify, and
+// what to do about it.
+const otherSecret = "a process has another ESPER_LEYLINE_SECRET, or signs with a key that a rotation dropped: accept that key again until none does"
+
 func absenceProblems(v *fleetView) []problem {
 	if v.Bus.Unverified > 0 {
 		p := problem{
 			severityWarning, "telemetry",
-			fmt.Sprintf("%d messages on the bus do not verify with our secret", v.Bus.Unverified),
-			"Somebody forges telemetry, or signs it with another secret than ESPER_LEYLINE_SECRET here.",
+			fmt.Sprintf("%s of the last %s not signed with a secret that this command accepts", messages(float64(v.Bus.Unverified)), shortSeconds(v.Bus.window.Seconds())),
+			"Most likely " + otherSecret + ". Otherwise somebody forges telemetry: look who can write to Redis.",
 		}
 		if len(v.Instances) == 0 {
 			p.Severity = severityCritical
@@ -108,13 +112,18 @@ func silenceProblems(v *fleetView) (found []problem) {
 		alive = alive || i.alive()
 	}
 	for _, i := range v.Instances {
+		seen := fmt.Sprintf("last seen %s ago (it reports every %s); it said %q", shortSeconds(i.SeenAgoS), shortSeconds(i.IntervalS), i.Summary)
+		if i.late() {
+			found = append(found, problem{
+				severityNotice, i.Instance, "is late, " + seen,
+				"Look again in a moment: it is silent after three intervals. Then it was killed, hangs, or cannot reach Redis.",
+			})
+		}
 		if i.Health != healthSilent {
 			continue
 		}
 		p := problem{
-			severityWarning, i.Instance,
-			fmt.Sprintf("has been silent for %s (it reports every %s); it last said %q",
-				shortSeconds(i.SeenAgoS), shortSeconds(i.IntervalS), i.Summary),
+			severityWarning, i.Instance, "is silent, " + seen,
 			"The process was killed, hangs, or cannot reach Redis: look at it on its host.",
 		}
 		if !alive {
@@ -168,7 +177,7 @@ func emergencyProblems(v *fleetView) []problem {
 }
 
 func deadLetterProblems(v *fleetView) []problem {
-	recent, reasons := 0.0, []string{}
+	recent, reasons := 0.0, []string{} // counters: they know nothing of what was done about it
 	for _, r := range v.DeadLetters.Reasons {
 		if r.Recent > 0 {
 			recent += r.Recent
@@ -176,11 +185,16 @@ func deadLetterProblems(v *fleetView) []problem {
 		}
 	}
 	waiting := v.DeadLetters.Waiting
+	given := fmt.Sprintf("%s given up in the last minute: %s", messages(recent), strings.Join(reasons, ", "))
 	switch {
+	case recent > 0 && waiting != nil && *waiting == 0:
+		return []problem{{
+			severityNotice, "dead letters", given + "; since replayed or dropped, none is left",
+			"Nothing, unless more of them come.",
+		}}
 	case recent > 0:
 		return []problem{{
-			severityWarning, "dead letters",
-			fmt.Sprintf("%s given up in the last minute: %s", messages(recent), strings.Join(reasons, ", ")),
+			severityWarning, "dead letters", given,
 			`"deadletter list" shows them; mend the cause, then "deadletter replay".`,
 		}}
 	case waiting != nil && *waiting > 0:
@@ -227,7 +241,7 @@ func queueProblems(v *fleetView) (found []problem) {
 // refusalHints say, for each reason, what it most often means.
 var refusalHints = map[leyline.Reason]string{
 	leyline.Unsigned:      "Somebody writes to the bus without a secret.",
-	leyline.BadSignature:  "Forged, or signed with a secret that the fleet does not accept: compare ESPER_LEYLINE_SECRET.",
+	leyline.BadSignature:  "Forged; or " + otherSecret + ".",
 	leyline.TooLarge:      "Larger than OONA_MAX_MESSAGE_BYTES.",
 	leyline.NotAMessage:   "Something that is not a message is written to this stream.",
 	leyline.Stale:         "Older than KERNEL_FRESHNESS_WINDOW_MS when they came: recorded messages, or a producer whose clock is late.",
@@ -263,7 +277,7 @@ func prefetchProblems(v *fleetView) (found []problem) {
 	if p.ErrorsPerS > 0 {
 		found = append(found, problem{
 			severityWarning, "prefetch",
-			fmt.Sprintf("%s answers per second are errors of the library", rate(p.ErrorsPerS)),
+			fmt.Sprintf("%s answers per second are library errors", rate(p.ErrorsPerS)),
 			`"urza verify" says which artifacts are missing or damaged.`,
 		})
 	}

@@ -21,6 +21,10 @@ type observer struct {
 
 	mu    sync.Mutex
 	fleet fleet
+
+	// Of the one that views.
+	unverified   int
+	unverifiedAt time.Time // when there were more of them than before
 }
 
 func newObserver(client *oona.Client) *observer { return &observer{client: client} }
@@ -97,17 +101,32 @@ func (o *observer) Handle(_ context.Context, batch []*oona.Message) []oona.Resul
 // than keep are forgotten.
 func (o *observer) view(interval, keep time.Duration, bus busView, queues queueReading) fleetView {
 	now := o.client.Now()
-	for _, r := range o.client.Refusals().Snapshot() {
-		if !r.Reason.Authentic() && (r.Stream == o.client.Streams().Telemetry || r.Stream == o.client.Streams().Emergency) {
-			bus.Unverified += int(r.Count)
-		}
-	}
+	bus.window, bus.Unverified = keep, o.countUnverified(now, keep)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if bus.Reachable { // otherwise nobody can be heard
 		o.fleet.forget(now, keep)
 	}
 	return o.fleet.view(now, interval, bus, queues)
+}
+
+// countUnverified returns how many messages did not verify, 0 if the last of them
+// was found longer ago than keep.
+func (o *observer) countUnverified(now time.Time, keep time.Duration) int {
+	streams := o.client.Streams()
+	n := 0
+	for _, r := range o.client.Refusals().Snapshot() {
+		if (r.Reason == leyline.BadSignature || r.Reason == leyline.Unsigned) && (r.Stream == streams.Telemetry || r.Stream == streams.Emergency) {
+			n += int(r.Count)
+		}
+	}
+	if n > o.unverified {
+		o.unverified, o.unverifiedAt = n, now
+	}
+	if now.Sub(o.unverifiedAt) > keep {
+		return 0
+	}
+	return n
 }
 
 // lookSettings are the settings of a command that only looks, and waits for

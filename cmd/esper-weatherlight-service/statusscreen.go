@@ -85,7 +85,7 @@ func (s *screen) sortInstances() {
 
 // healthRank orders words of health, the worst first.
 func healthRank(word string) int {
-	return slices.Index([]string{"critical", healthSilent, "unhealthy", "degraded", "unknown", "unspecified", "healthy", healthStopped}, word)
+	return slices.Index([]string{"critical", healthSilent, "unhealthy", "degraded", healthLate, "unknown", "unspecified", "healthy", healthStopped}, word)
 }
 
 // draw returns the whole screen: exactly height lines of at most width columns.
@@ -192,7 +192,7 @@ func (s *screen) problems(room int) []string {
 	var lines []string
 	for n, problem := range s.view.Problems {
 		told := wrapped(fmt.Sprintf("%s %s %s", s.palette.mark(problem.Severity), s.palette.bold.Render(problem.Subject+":"), problem.Text), s.width, 3)
-		for _, line := range wrapped("→ "+problem.Remedy, s.width-2, 2) {
+		for _, line := range wrapped("→ "+problem.Remedy, s.width-2, 3) {
 			told = append(told, "  "+s.palette.dim.Render(line))
 		}
 		if n > 0 && len(lines)+len(told) > room {
@@ -272,7 +272,7 @@ func (s *screen) detailLines() []string {
 	lines := []string{
 		"",
 		p.bold.Render(i.Instance) + "  " + p.health(i.Health).Render(i.Health) + "  " + i.Summary,
-		fmt.Sprintf("up %s · seen %s ago, every %s · %s restarts of workers", optional(i.UptimeS, shortSeconds),
+		fmt.Sprintf("up %s · last seen %s ago, reports every %s · %s restarts of workers", optional(i.UptimeS, shortSeconds),
 			shortSeconds(i.SeenAgoS), shortSeconds(i.IntervalS), count(i.Restarts)),
 	}
 	lines = append(lines, s.sparks(&i.series, i.RatePerS, &i.latency)...)
@@ -306,4 +306,10 @@ Rates and percentiles are of the last minute; p95 is what 95 of 100 answers
 took at most, from the request's arrival on the bus to its answer. A sparkline
 has one point for each telemetry packet, newest at the right, from 0 to max.
 "waiting" is what a group has not finished, "pending" what of it is in
-somebody's hands.`, "\n")
+somebody's hands.
+
+SEEN is how long ago the last packet of a process came. It is late after one
+and a half of its intervals, and silent after three.
+
+A hit was answered with a kernel; a miss with the error missing_artifact, as
+nobody has the blueprint; a library error with any other error.`, "\n")

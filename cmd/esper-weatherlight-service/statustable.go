@@ -65,8 +65,12 @@ func (p *palette) problems(v *fleetView, width int) []string {
 }
 
 func (p *palette) instances(v *fleetView, width int) []string {
+	seen, ago := "LAST SEEN", " ago"
+	if width > 0 { // there is no room for more words
+		seen, ago = "SEEN", ""
+	}
 	columns := []column{
-		{"PROCESS", false}, {"HEALTH", false}, {"SUMMARY", false}, {"UP", true}, {"SEEN", true},
+		{"PROCESS", false}, {"HEALTH", false}, {"SUMMARY", false}, {"UP", true}, {seen, true},
 		{"WORKERS", true}, {"PREFETCH/S", true}, {"P95", true},
 	}
 	rows := make([][]string, len(v.Instances))
@@ -74,7 +78,7 @@ func (p *palette) instances(v *fleetView, width int) []string {
 		i := &v.Instances[n]
 		rows[n] = []string{
 			i.Instance, p.health(i.Health).Render(i.Health), i.Summary, optional(i.UptimeS, shortSeconds),
-			shortSeconds(i.SeenAgoS), fmt.Sprintf("%d/%d", i.upWorkers(v), i.Workers), rate(i.RatePerS),
+			shortSeconds(i.SeenAgoS) + ago, fmt.Sprintf("%d/%d", i.upWorkers(v), i.Workers), rate(i.RatePerS),
 			optional(i.P95MS, millis),
 		}
 	}
@@ -207,7 +211,7 @@ func prefetchText(v *prefetchView) string {
 	if v.P95MS != nil {
 		text += fmt.Sprintf(" · p50 %s · p95 %s · p99 %s", optional(v.P50MS, millis), millis(*v.P95MS), optional(v.P99MS, millis))
 	}
-	return text + fmt.Sprintf(" · %s hits, %s misses, %s errors", count(v.Hits), count(v.Misses), count(v.Errors))
+	return text + fmt.Sprintf(" · %s hits, %s misses, %s library errors", count(v.Hits), count(v.Misses), count(v.Errors))
 }
 
 func seedsText(seeds []seedView) string {

@@ -45,14 +45,17 @@ type busView struct {
 	Error     string  `json:"error,omitempty"`
 	AwayS     float64 `json:"away_seconds,omitempty"`
 	// Unverified is how many messages on the streams that status reads were
-	// refused by it: they were signed with another secret, or not at all.
+	// refused by it: they were signed with another secret, or not at all. It is
+	// 0 again when there were no more of them for as long as is looked back.
 	Unverified int `json:"unverified_messages"`
+
+	window time.Duration // how far is looked back
 }
 
 // instanceView is one process.
 type instanceView struct {
 	Instance    string   `json:"instance"`
-	Health      string   `json:"health"` // as it says itself, or silent, or stopped
+	Health      string   `json:"health"` // as it says itself, or late, silent or stopped
 	Summary     string   `json:"summary"`
 	SeenAgoS    float64  `json:"seen_seconds_ago"`
 	IntervalS   float64  `json:"interval_seconds"`
@@ -167,6 +170,7 @@ func (f *fleet) view(now time.Time, interval time.Duration, bus busView, queues 
 
 // Words for processes that no longer say how they are.
 const (
+	healthLate    = "late"    // was healthy; no packet for one and a half intervals
 	healthSilent  = "silent"  // no packet for three intervals
 	healthStopped = "stopped" // stopped in order
 )
@@ -185,16 +189,27 @@ func byName(a, b instanceView) int {
 // alive reports whether the process is there.
 func (v *instanceView) alive() bool { return v.Health != healthSilent && v.Health != healthStopped }
 
-// overdue is how many intervals a process may miss.
-const overdue = 3
+// How many intervals a process may say nothing: until it is late, which may pass,
+// and until nobody counts on it any more.
+const (
+	late    = 1.5
+	overdue = 3
+)
 
-// health is how a process is, in one word.
+// late reports whether a packet of the process should have come by now.
+func (v *instanceView) late() bool { return v.alive() && v.SeenAgoS > late*v.IntervalS }
+
+// health is how a process is, in one word. That it is late hides nothing worse
+// that it said of itself.
 func (i *instance) health(now time.Time, interval time.Duration) string {
+	age, every := now.Sub(i.latest.Arrived), i.interval(interval)
 	switch {
 	case i.latest.Summary == summaryShutdown:
 		return healthStopped
-	case now.Sub(i.latest.Arrived) > overdue*i.interval(interval):
+	case age > overdue*every:
 		return healthSilent
+	case age.Seconds() > late*every.Seconds() && i.latest.Health == pb.HealthStatus_HEALTH_STATUS_HEALTHY:
+		return healthLate
 	}
 	return healthName(i.latest.Health)
 }
