@@ -18,6 +18,10 @@ type KeyFilesConfig struct {
 	// by [ReadSecretsFile]. Empty means Accepted.
 	AcceptedFile string
 	Accepted     []Secret
+	// AcceptedOptional has [OpenKeyFiles] go on without the accepted secrets
+	// while AcceptedFile cannot be read: for a program that can do its work with
+	// the one that signs. [KeyFiles.Reload] says why until it can read them.
+	AcceptedOptional bool
 	// Mode: in mode [Strict] a weak secret is an error; see [KeyFiles.Weak] for
 	// mode [Compat].
 	Mode Mode
@@ -52,7 +56,7 @@ func OpenKeyFiles(cfg KeyFilesConfig) (*KeyFiles, error) {
 	}
 	cfg.Accepted = slices.Clone(cfg.Accepted)
 	f := &KeyFiles{cfg: cfg, keyring: new(Keyring)}
-	if _, err := f.Reload(); err != nil {
+	if _, err := f.reload(cfg.AcceptedOptional); err != nil {
 		return nil, err
 	}
 	return f, nil
@@ -64,7 +68,9 @@ func (f *KeyFiles) Keyring() *Keyring { return f.keyring }
 // Reload reads the files again and puts their keys into use, all at once, if they
 // changed. After an error the keys are as they were: a service goes on with the
 // keys it has while a file is missing, empty or unreadable.
-func (f *KeyFiles) Reload() (changed bool, err error) {
+func (f *KeyFiles) Reload() (changed bool, err error) { return f.reload(false) }
+
+func (f *KeyFiles) reload(acceptedOptional bool) (changed bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	signing, accepted := f.cfg.Signing, f.cfg.Accepted
@@ -74,7 +80,7 @@ func (f *KeyFiles) Reload() (changed bool, err error) {
 		}
 	}
 	if f.cfg.AcceptedFile != "" {
-		if accepted, err = ReadSecretsFile(f.cfg.AcceptedFile); err != nil {
+		if accepted, err = ReadSecretsFile(f.cfg.AcceptedFile); err != nil && !acceptedOptional {
 			return false, err
 		}
 	}

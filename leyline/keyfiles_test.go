@@ -2,7 +2,9 @@ package leyline_test
 
 import (
 	"errors"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -152,5 +154,33 @@ func TestOpenKeyFiles(t *testing.T) {
 	}
 	if changed, err := files.Reload(); changed || err != nil {
 		t.Errorf("Reload of keys without files = %v, %v", changed, err)
+	}
+}
+
+// A program that does not need the accepted secrets opens without them, and takes
+// them up when they are there.
+func TestAcceptedOptional(t *testing.T) {
+	dir := t.TempDir()
+	cfg := leyline.KeyFilesConfig{
+		SigningFile: writeFile(t, dir, "signing", newSecret), AcceptedFile: filepath.Join(dir, "accepted"), Mode: leyline.Strict,
+	}
+	if _, err := leyline.OpenKeyFiles(cfg); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("opened without a file that is not optional: %v", err)
+	}
+	cfg.AcceptedOptional = true
+	files, err := leyline.OpenKeyFiles(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := files.Reload(); !errors.Is(err, fs.ErrNotExist) || files.Keyring().Len() != 1 {
+		t.Errorf("%d keys, %v; want the one that signs, and why not the others", files.Keyring().Len(), err)
+	}
+	writeFile(t, dir, "accepted", oldSecret)
+	if changed, err := files.Reload(); !changed || err != nil || files.Keyring().Len() != 2 {
+		t.Errorf("%d keys, %v, %v; want both", files.Keyring().Len(), changed, err)
+	}
+	cfg.SigningFile = filepath.Join(dir, "nowhere")
+	if _, err := leyline.OpenKeyFiles(cfg); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("opened without the secret that signs: %v", err)
 	}
 }

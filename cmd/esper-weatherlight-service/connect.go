@@ -63,5 +63,5 @@ func connect(ctx context.Context, s settings, keys *leyline.Keyring, id identity
 	case errors.Is(err, oona.ErrStreams):
 		return nil, usageErrorf("settings OONA_…_STREAM: %w", err)
 	}
-	return nil, err
+	return nil, busTrouble(s, err)
 }

@@ -46,7 +46,11 @@ func exitCode(err error) (code int, message string) {
 	}
 	e, ok := errors.AsType[*exitError](err)
 	if !ok {
-		return exitFailed, err.Error()
+		message = err.Error()
+		if bus, ok := errors.AsType[*busError](err); ok {
+			message += "\n→ " + bus.remedy
+		}
+		return exitFailed, message
 	}
 	if e.err == nil {
 		return e.code, ""

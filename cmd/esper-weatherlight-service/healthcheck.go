@@ -1,8 +1,8 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -53,7 +53,7 @@ func (a *app) healthcheck(ctx context.Context, timeout time.Duration) error {
 	// One interval more than is healthy, so that a late packet can be told from
 	// none at all.
 	if _, err := o.catchUp(ctx, (overdue+1)*s.TelemetryInterval); err != nil {
-		return errors.Join(err, context.Cause(ctx))
+		return busTrouble(s, cmp.Or(context.Cause(ctx), err))
 	}
 	c := o.fleet.checkup(newIdentity().Host, client.Now(), s.TelemetryInterval)
 	if a.json {

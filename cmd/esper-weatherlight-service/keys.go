@@ -28,14 +28,34 @@ func (l *secretList) UnmarshalText(text []byte) error {
 }
 
 // openKeys reads the keys that the settings name; without a secret nothing that
-// touches the bus may start.
+// touches the bus may start, nor the service without those that it is to accept:
+// it would refuse messages for good.
 func openKeys(s settings, log *slog.Logger) (*leyline.KeyFiles, error) {
+	return openKeyFiles(s, false, log)
+}
+
+// openToolKeys is openKeys for a command that is not the service: it does its
+// work without the accepted secrets, while their file is away, and says so.
+func (a *app) openToolKeys(s settings, log *slog.Logger) (*leyline.KeyFiles, error) {
+	keys, err := openKeyFiles(s, true, log)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := keys.Reload(); err != nil {
+		newLogger(a.Err, s.LogFormat, slog.LevelWarn).Warn("the accepted secrets cannot be read; going on with the one that signs: what another one signed does not verify here",
+			"setting", "ESPER_LEYLINE_SECRET_ACCEPTED_FILE", "error", err)
+	}
+	return keys, nil
+}
+
+func openKeyFiles(s settings, acceptedOptional bool, log *slog.Logger) (*leyline.KeyFiles, error) {
 	keys, err := leyline.OpenKeyFiles(leyline.KeyFilesConfig{
-		SigningFile:  s.SecretFile,
-		Signing:      s.Secret,
-		AcceptedFile: s.SecretAcceptedFile,
-		Accepted:     s.SecretAccepted,
-		Mode:         s.Mode,
+		SigningFile:      s.SecretFile,
+		Signing:          s.Secret,
+		AcceptedFile:     s.SecretAcceptedFile,
+		Accepted:         s.SecretAccepted,
+		AcceptedOptional: acceptedOptional,
+		Mode:             s.Mode,
 	})
 	switch {
 	case errors.Is(err, leyline.ErrNoSecret):

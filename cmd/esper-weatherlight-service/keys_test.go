@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/esper-lite/esper/leyline"
@@ -236,4 +237,27 @@ func busClientWith(t *testing.T, url, consumer string, keys *leyline.Keyring) *o
 	}
 	t.Cleanup(func() { _ = client.Close() })
 	return client
+}
+
+// While the file of the accepted secrets is away a command does its work with the
+// secret that signs, and says so; without that one it does not.
+func TestToolsWithoutAcceptedSecrets(t *testing.T) {
+	bus := newTestBus(t)
+	bus.publish(hostPacket(t, "0123456789ab", isHealthy, "steady"))
+	environ := bus.environ("ESPER_LEYLINE_SECRET_ACCEPTED_FILE=away", "LOG_FORMAT=json")
+	for _, test := range []struct {
+		command func(*app) *cobra.Command
+		args    []string
+	}{
+		{(*app).statusCommand, nil}, {(*app).healthcheckCommand, nil}, {(*app).deadletterCommand, []string{"list"}},
+	} {
+		code, stdout, stderr := runCommand(t, environ, false, test.command, test.args...)
+		if code != 0 || stdout == "" || !strings.Contains(stderr, `"level":"WARN"`) || !strings.Contains(stderr, "ESPER_LEYLINE_SECRET_ACCEPTED_FILE") {
+			t.Errorf("exit code %d: %s%s", code, stdout, stderr)
+		}
+		code, _, stderr = runCommand(t, append(environ, "ESPER_LEYLINE_SECRET=", "ESPER_LEYLINE_SECRET_FILE=away too"), false, test.command, test.args...)
+		if code != exitUsage || !strings.Contains(stderr, "ESPER_LEYLINE_SECRET_FILE: ") {
+			t.Errorf("without the secret: exit code %d: %s", code, stderr)
+		}
+	}
 }

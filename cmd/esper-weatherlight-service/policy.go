@@ -126,6 +126,10 @@ func (a *app) policyShowCommand() *cobra.Command {
 			if a.json {
 				return printJSON(a.Out, kept)
 			}
+			if kept.Current == nil && kept.Previous == nil {
+				_, err = fmt.Fprintln(a.Out, "no policy runs on this host: none was published, or none has reached it yet\n→ publish one: policy publish FILE --version V")
+				return err
+			}
 			var rows [][]string
 			for _, p := range []struct {
 				name string

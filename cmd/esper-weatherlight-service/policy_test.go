@@ -193,6 +193,20 @@ func TestPolicies(t *testing.T) {
 	second.terminate(10 * time.Second)
 }
 
+// TestNoPolicy: show says that there is none, and how to publish one.
+func TestNoPolicy(t *testing.T) {
+	t.Chdir(t.TempDir())
+	code, stdout, stderr := runCommand(t, nil, false, (*app).policyCommand, "show")
+	if code != 0 || stderr != "" || !strings.Contains(stdout, "no policy runs on this host") || !strings.Contains(stdout, "policy publish FILE --version V") {
+		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
+	}
+	code, stdout, _ = runCommand(t, nil, true, (*app).policyCommand, "show")
+	var kept keptPolicies
+	if err := json.Unmarshal([]byte(stdout), &kept); err != nil || code != 0 || kept.Current != nil {
+		t.Errorf("as JSON: exit code %d, %v: %s", code, err, stdout)
+	}
+}
+
 // TestPolicyIsDiverted: a producer in its conservative mode puts updates on the
 // emergency stream.
 func TestPolicyIsDiverted(t *testing.T) {

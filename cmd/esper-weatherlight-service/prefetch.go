@@ -75,7 +75,7 @@ func (a *app) client(ctx context.Context, service string) (*oona.Client, error) 
 	s.BootTimeout = min(s.BootTimeout, toolPatience)
 	log := newLogger(a.Err, s.LogFormat, s.LogLevel.Level)
 	quietRedis(log)
-	keys, err := openKeys(s, log)
+	keys, err := a.openToolKeys(s, log)
 	if err != nil {
 		return nil, err
 	}

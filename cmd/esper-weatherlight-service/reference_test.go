@@ -34,6 +34,9 @@ func settingsTable() string {
 	b.WriteString("| variable | default | meaning |\n|---|---|---|\n")
 	for field := range reflect.TypeFor[settings]().Fields() {
 		value := field.Tag.Get("envDefault")
+		if unset := field.Tag.Get("unset"); value == "" && !strings.HasPrefix(unset, "(") {
+			value = unset
+		}
 		if value != "" {
 			value = "`" + value + "`"
 		}

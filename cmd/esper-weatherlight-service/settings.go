@@ -2,13 +2,11 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"maps"
 	"net"
 	"reflect"
-	"slices"
 	"strings"
 	"time"
 
@@ -20,27 +18,28 @@ import (
 )
 
 // settings is every setting of the service. The tags are the reference: env
-// names the variable, envDefault is the default, meaning stands in the manual.
+// names the variable, envDefault is the default, meaning stands in the manual, and
+// unset is what holds where there is neither: a name, or words in parentheses.
 // Durations are Go durations ("250ms"), except where the name ends in a unit.
 type settings struct {
-	Secret             leyline.Secret `env:"ESPER_LEYLINE_SECRET" meaning:"HMAC secret that signs and verifies; required, here or as a file"`
-	SecretFile         string         `env:"ESPER_LEYLINE_SECRET_FILE" meaning:"file with the secret; one trailing newline is dropped"`
-	SecretAccepted     secretList     `env:"ESPER_LEYLINE_SECRET_ACCEPTED" meaning:"further secrets that only verify, separated by commas or newlines"`
-	SecretAcceptedFile string         `env:"ESPER_LEYLINE_SECRET_ACCEPTED_FILE" meaning:"file with further secrets that only verify"`
+	Secret             leyline.Secret `env:"ESPER_LEYLINE_SECRET" unset:"(not set: required)" meaning:"HMAC secret that signs and verifies; required, here or as a file"`
+	SecretFile         string         `env:"ESPER_LEYLINE_SECRET_FILE" unset:"(not set)" meaning:"file with the secret; one trailing newline is dropped"`
+	SecretAccepted     secretList     `env:"ESPER_LEYLINE_SECRET_ACCEPTED" unset:"(none)" meaning:"further secrets that only verify, separated by commas or newlines"`
+	SecretAcceptedFile string         `env:"ESPER_LEYLINE_SECRET_ACCEPTED_FILE" unset:"(not set)" meaning:"file with further secrets that only verify"`
 	Mode               leyline.Mode   `env:"LEYLINE_MODE" envDefault:"compat" meaning:"compat accepts Python producers; strict demands our signed attributes of every message"`
 	ClockSkew          time.Duration  `env:"LEYLINE_CLOCK_SKEW" envDefault:"5s" meaning:"how far in the future a message may be issued"`
 	FreshnessMS        int64          `env:"KERNEL_FRESHNESS_WINDOW_MS" envDefault:"60000" meaning:"oldest kernel request that is served, in ms"`
 	NonceCacheSize     int64          `env:"KERNEL_NONCE_CACHE_SIZE" envDefault:"1048576" meaning:"capacity of a replay store in memory, at least 65536; not used by this service, which keeps nonces in Redis"`
 
 	RedisURL         string        `env:"REDIS_URL" envDefault:"redis://localhost:6379/0" meaning:"the bus: redis://, rediss://, unix://, redis+sentinel://, redis+cluster://"`
-	NormalStream     string        `env:"OONA_NORMAL_STREAM" meaning:"stream name; empty means oona.normal"`
-	EmergencyStream  string        `env:"OONA_EMERGENCY_STREAM" meaning:"stream name; empty means oona.emergency"`
-	TelemetryStream  string        `env:"OONA_TELEMETRY_STREAM" meaning:"stream name; empty means oona.telemetry"`
-	PolicyStream     string        `env:"OONA_POLICY_STREAM" meaning:"stream name; empty means oona.policy"`
-	RequestStream    string        `env:"OONA_KERNEL_REQUEST_STREAM" meaning:"stream name; empty means oona.kernels.requests"`
-	ReadyStream      string        `env:"OONA_KERNEL_READY_STREAM" meaning:"stream name; empty means oona.kernels.ready"`
-	ErrorStream      string        `env:"OONA_KERNEL_ERROR_STREAM" meaning:"stream name; empty means oona.kernels.errors"`
-	DeadLetterStream string        `env:"OONA_DEAD_LETTER_STREAM" meaning:"stream name; empty means oona.deadletter"`
+	NormalStream     string        `env:"OONA_NORMAL_STREAM" unset:"oona.normal" meaning:"stream name; on a Redis Cluster {oona}.normal unless set"`
+	EmergencyStream  string        `env:"OONA_EMERGENCY_STREAM" unset:"oona.emergency" meaning:"stream name; on a Redis Cluster {oona}.emergency unless set"`
+	TelemetryStream  string        `env:"OONA_TELEMETRY_STREAM" unset:"oona.telemetry" meaning:"stream name; on a Redis Cluster {oona}.telemetry unless set"`
+	PolicyStream     string        `env:"OONA_POLICY_STREAM" unset:"oona.policy" meaning:"stream name; on a Redis Cluster {oona}.policy unless set"`
+	RequestStream    string        `env:"OONA_KERNEL_REQUEST_STREAM" unset:"oona.kernels.requests" meaning:"stream name; on a Redis Cluster {oona}.kernels.requests unless set"`
+	ReadyStream      string        `env:"OONA_KERNEL_READY_STREAM" unset:"oona.kernels.ready" meaning:"stream name; on a Redis Cluster {oona}.kernels.ready unless set"`
+	ErrorStream      string        `env:"OONA_KERNEL_ERROR_STREAM" unset:"oona.kernels.errors" meaning:"stream name; on a Redis Cluster {oona}.kernels.errors unless set"`
+	DeadLetterStream string        `env:"OONA_DEAD_LETTER_STREAM" unset:"oona.deadletter" meaning:"stream name; on a Redis Cluster {oona}.deadletter unless set"`
 	MessageTTLMS     int64         `env:"OONA_MESSAGE_TTL_MS" envDefault:"900000" meaning:"age at which requests expire and housekeeping trims, in ms"`
 	MaxMessageBytes  int           `env:"OONA_MAX_MESSAGE_BYTES" envDefault:"1048576" meaning:"largest message that is sealed or opened, in bytes"`
 	MaxQueueDepth    int64         `env:"OONA_MAX_QUEUE_DEPTH" envDefault:"100000" meaning:"messages that may wait in a stream; publishing is refused at 50, 75, 85 and 95 % of it, by priority"`
@@ -51,7 +50,7 @@ type settings struct {
 
 	DatabaseURL     string `env:"URZA_DATABASE_URL" envDefault:"sqlite:///./var/urza/catalog.db" meaning:"catalogue; four slashes make the path absolute"`
 	ArtifactDir     string `env:"URZA_ARTIFACT_DIR" envDefault:"./var/urza/artifacts" meaning:"artifacts; the library root is its parent"`
-	CacheTTLSeconds int64  `env:"URZA_CACHE_TTL_SECONDS" meaning:"age of a file past which its artifact expires, in seconds; empty means never"`
+	CacheTTLSeconds int64  `env:"URZA_CACHE_TTL_SECONDS" envDefault:"0" meaning:"age of a file past which its artifact expires, in seconds; 0 means never"`
 	MaxArtifact     int64  `env:"URZA_MAX_ARTIFACT_BYTES" envDefault:"68719476736" meaning:"largest artifact that is added, in bytes; 0 means no limit"`
 	MinFree         int64  `env:"URZA_MIN_FREE_BYTES" envDefault:"268435456" meaning:"what adding an artifact leaves free on its file system, in bytes"`
 	Maintenance     string `env:"URZA_MAINTENANCE" envDefault:"quarantine" meaning:"what is done every hour about expired artifacts and files of this library that no record names: off, report, quarantine or delete; files that others put there are only reported"`
@@ -60,12 +59,12 @@ type settings struct {
 	PolicyDir           string `env:"TAMIYO_POLICY_DIR" envDefault:"./var/tamiyo/policies" meaning:"where the last policies are kept"`
 	VerifyUpdates       bool   `env:"TAMIYO_VERIFY_UPDATES" envDefault:"true" meaning:"check the version and the age of policy updates"`
 	UpdateFreshnessSec  int64  `env:"TAMIYO_UPDATE_FRESHNESS_SEC" envDefault:"0" meaning:"oldest policy update that is accepted, in seconds; 0 means any"`
-	ArchitectureVersion string `env:"TAMIYO_ARCHITECTURE_VERSION" meaning:"version that a policy update must be for; empty means any"`
+	ArchitectureVersion string `env:"TAMIYO_ARCHITECTURE_VERSION" unset:"(any)" meaning:"version that a policy update must be for; empty means any"`
 
 	Commands bool `env:"KASMINA_COMMANDS" envDefault:"false" meaning:"carry out signed commands for seeds, which this service then owns"`
 
 	TelemetryInterval time.Duration `env:"WEATHERLIGHT_TELEMETRY_INTERVAL" envDefault:"10s" meaning:"time between telemetry packets"`
-	MetricsAddr       string        `env:"WEATHERLIGHT_METRICS_ADDR" meaning:"where /metrics and /healthz are served over HTTP, as host:port or :port; empty means nowhere"`
+	MetricsAddr       string        `env:"WEATHERLIGHT_METRICS_ADDR" unset:"(nowhere)" meaning:"where /metrics and /healthz are served over HTTP, as host:port or :port; empty means nowhere"`
 	EmergencyHold     time.Duration `env:"WEATHERLIGHT_EMERGENCY_HOLD" envDefault:"5m" meaning:"how long health shows an emergency signal after the last one"`
 	BootTimeout       time.Duration `env:"WEATHERLIGHT_BOOT_TIMEOUT" envDefault:"30s" meaning:"how long to wait for Redis and for all workers at start"`
 	ShutdownTimeout   time.Duration `env:"WEATHERLIGHT_SHUTDOWN_TIMEOUT" envDefault:"10s" meaning:"how long an orderly stop may take"`
@@ -197,68 +196,6 @@ func (s settings) streams() oona.Streams {
 }
 
 func (s settings) messageTTL() time.Duration { return time.Duration(s.MessageTTLMS) * time.Millisecond }
-
-// setting is one line of the manual.
-type setting struct {
-	Name    string `json:"name"`
-	Value   string `json:"value"`
-	Default string `json:"default"`
-	Meaning string `json:"meaning"`
-}
-
-// describe lists every setting with its resolved value. Secrets are masked, and
-// so are the credentials in addresses.
-func (s settings) describe() []setting {
-	v := reflect.ValueOf(s)
-	list := make([]setting, 0, v.NumField())
-	for i := range v.NumField() {
-		tag := v.Type().Field(i).Tag
-		list = append(list, setting{
-			Name:    tag.Get("env"),
-			Value:   shown(tag.Get("env"), v.Field(i).Interface()),
-			Default: tag.Get("envDefault"),
-			Meaning: tag.Get("meaning"),
-		})
-	}
-	slices.SortStableFunc(list, func(a, b setting) int { return strings.Compare(a.Name, b.Name) })
-	return list
-}
-
-// shown is the text of a value that may be shown.
-func shown(name string, value any) string {
-	switch v := value.(type) {
-	case leyline.Secret:
-		if v.IsZero() {
-			return ""
-		}
-	case secretList:
-		if len(v) == 0 {
-			return ""
-		}
-	case string:
-		if name == "REDIS_URL" {
-			return maskURL(v)
-		}
-	}
-	return fmt.Sprint(value)
-}
-
-// maskURL hides user and password of an address, and everything that it does
-// not understand.
-func maskURL(raw string) string {
-	scheme, rest, ok := strings.Cut(raw, "://")
-	if !ok {
-		return "[not an address]"
-	}
-	rest, query, _ := strings.Cut(rest, "?")
-	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
-		rest = "***@" + rest[at+1:]
-	}
-	if query != "" {
-		rest += "?***"
-	}
-	return scheme + "://" + rest
-}
 
 // logLevel is a slog level under the names of Python's logging.
 type logLevel struct{ slog.Level }

@@ -4,9 +4,12 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // TestWrongSettings: one line on stderr that names the variable or flag, and
@@ -106,6 +109,86 @@ func TestConfigMasksSecrets(t *testing.T) {
 				t.Errorf("%d settings, %v", len(doc), err)
 			}
 		}
+	}
+}
+
+// TestConfigShowsWhatHolds: the value in force of what is not set too, what is set
+// and what is the default, and that something required is missing.
+func TestConfigShowsWhatHolds(t *testing.T) {
+	cluster := "REDIS_URL=redis+cluster://a:6379"
+	for _, test := range []struct {
+		name    string
+		environ []string
+		setting string
+		want    string // value, and where it is from
+	}{
+		{"stream", nil, "OONA_KERNEL_REQUEST_STREAM", "oona.kernels.requests default"},
+		{"stream on a cluster", []string{cluster}, "OONA_KERNEL_REQUEST_STREAM", "{oona}.kernels.requests default"},
+		{"stream that is set", []string{cluster, "OONA_POLICY_STREAM={oona}.p"}, "OONA_POLICY_STREAM", "{oona}.p set"},
+		{"set to the default", []string{"LEYLINE_MODE=compat"}, "LEYLINE_MODE", "compat set"},
+		{"set to nothing", []string{"LEYLINE_MODE="}, "LEYLINE_MODE", "compat default"},
+		{"no secret", nil, "ESPER_LEYLINE_SECRET", "(not set: required) missing"},
+		{"secret", []string{"ESPER_LEYLINE_SECRET=" + testSecret}, "ESPER_LEYLINE_SECRET", "[secret] set"},
+		{"secret in a file", []string{"ESPER_LEYLINE_SECRET_FILE=x"}, "ESPER_LEYLINE_SECRET", "(in the file of ESPER_LEYLINE_SECRET_FILE) file"},
+		{"no accepted ones", nil, "ESPER_LEYLINE_SECRET_ACCEPTED", "(none) default"},
+		{"no expiry", nil, "URZA_CACHE_TTL_SECONDS", "0 default"},
+		{"no metrics", nil, "WEATHERLIGHT_METRICS_ADDR", "(nowhere) default"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Chdir(t.TempDir())
+			code, stdout, stderr := runCommand(t, test.environ, false, (*app).configCommand)
+			if code != 0 || stderr != "" {
+				t.Fatalf("exit code %d: %s", code, stderr)
+			}
+			for line := range strings.Lines(stdout) {
+				if name, rest, _ := strings.Cut(line, " "); name == test.setting {
+					if got := strings.Join(strings.Fields(rest), " "); !strings.HasPrefix(got, test.want+" ") {
+						t.Errorf("%s: %s, want %s", name, got, test.want)
+					}
+					return
+				}
+			}
+			t.Errorf("no line of %s:\n%s", test.setting, stdout)
+		})
+	}
+}
+
+// TestNoValueIsEmpty: every setting shows something, and says what a 0 means.
+func TestNoValueIsEmpty(t *testing.T) {
+	t.Chdir(t.TempDir())
+	s, err := loadSettings(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range s.describe(nil) {
+		if l.Value == "" && l.unset == "" {
+			t.Errorf("%s shows nothing", l.Name)
+		}
+		if l.Value == "0" && !strings.Contains(l.Meaning, "0 means") {
+			t.Errorf("%s is 0, which means what? %s", l.Name, l.Meaning)
+		}
+	}
+}
+
+// TestStreamNamesThatHold: the names that config prints are those that the client
+// uses.
+func TestStreamNamesThatHold(t *testing.T) {
+	bus := newTestBus(t)
+	s, err := loadSettings(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var printed []string
+	for _, l := range s.describe(nil) {
+		if strings.HasSuffix(l.Name, "_STREAM") {
+			printed = append(printed, l.Value)
+		}
+	}
+	used := bus.client.Streams().All()
+	slices.Sort(printed)
+	slices.Sort(used)
+	if diff := cmp.Diff(used, printed); diff != "" {
+		t.Errorf("streams (-used +printed):\n%s", diff)
 	}
 }
 

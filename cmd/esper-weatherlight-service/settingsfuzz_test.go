@@ -40,7 +40,7 @@ func FuzzSettings(f *testing.F) {
 			}
 			return
 		}
-		for _, line := range s.describe() {
+		for _, line := range s.describe(nil) {
 			if strings.Contains(line.Value, secret) {
 				t.Errorf("%+v", line)
 			}

@@ -1,8 +1,8 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -61,11 +61,11 @@ func (a *app) status(ctx context.Context, look statusFlags) error {
 	defer cancel()
 	o := newObserver(client)
 	if _, err := o.catchUp(ctx, look.since); err != nil {
-		return errors.Join(err, context.Cause(ctx))
+		return busTrouble(s, cmp.Or(context.Cause(ctx), err))
 	}
 	queues, err := readQueues(ctx, client)
 	if ctx.Err() != nil {
-		return errors.Join(err, context.Cause(ctx))
+		return busTrouble(s, cmp.Or(context.Cause(ctx), err))
 	}
 	view := o.view(s.TelemetryInterval, look.since, busView{Address: client.Address(), Reachable: true}, queues)
 	if a.json {

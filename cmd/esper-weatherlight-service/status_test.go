@@ -18,6 +18,7 @@ import (
 	pb "github.com/esper-lite/esper/leyline/leylinepb"
 	"github.com/esper-lite/esper/oona"
 	"github.com/esper-lite/esper/oona/oonatest"
+	"github.com/esper-lite/esper/oona/oonatest/redistest"
 )
 
 // testBus is a bus in this process, and who publishes on it.
@@ -158,11 +159,37 @@ func TestUnverifiedIsForgotten(t *testing.T) {
 func TestStatusWithoutRedis(t *testing.T) {
 	t.Chdir(t.TempDir())
 	environ := []string{"REDIS_URL=redis://:hunter2@127.0.0.1:1", "ESPER_LEYLINE_SECRET=" + testSecret}
-	for _, command := range []func(*app) *cobra.Command{(*app).statusCommand, (*app).healthcheckCommand} {
-		code, stdout, stderr := runCommand(t, environ, false, command, "--timeout", "200ms")
-		if code != 1 || stdout != "" || !strings.Contains(stderr, "127.0.0.1:1") || strings.Contains(stderr, "hunter2") {
+	for _, test := range []struct {
+		command func(*app) *cobra.Command
+		args    []string
+	}{
+		{(*app).statusCommand, nil}, {(*app).healthcheckCommand, nil}, {(*app).prefetchCommand, []string{"BP001"}},
+	} {
+		code, stdout, stderr := runCommand(t, environ, false, test.command, append(test.args, "--timeout", "200ms")...)
+		line, remedy, _ := strings.Cut(stderr, "\n→ ")
+		if code != 1 || stdout != "" || !strings.Contains(line, "127.0.0.1:1") || strings.Contains(stderr, "hunter2") {
 			t.Errorf("exit code %d: %s%s", code, stdout, stderr)
 		}
+		for _, said := range []string{"Is redis-server up", "PONG", "REDIS_URL is redis://***@127.0.0.1:1"} {
+			if !strings.Contains(remedy, said) {
+				t.Errorf("the remedy does not say %q: %s", said, remedy)
+			}
+		}
+	}
+}
+
+// TestStatusWithoutPassword: a Redis that answers and refuses is not one that is
+// away.
+func TestStatusWithoutPassword(t *testing.T) {
+	server := redistest.Start(t)
+	t.Chdir(t.TempDir())
+	if err := server.Client().ConfigSet(t.Context(), "requirepass", "hunter2").Err(); err != nil {
+		t.Fatal(err)
+	}
+	environ := []string{"REDIS_URL=" + server.URL(), "ESPER_LEYLINE_SECRET=" + testSecret}
+	code, stdout, stderr := runCommand(t, environ, false, (*app).statusCommand)
+	if code != 1 || stdout != "" || !strings.Contains(stderr, "\n→ Redis answers, but not to this user: give user and password") {
+		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
 	}
 }
 

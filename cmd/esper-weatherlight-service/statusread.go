@@ -139,7 +139,7 @@ func (a *app) lookSettings(timeout time.Duration) (settings, *leyline.KeyFiles, 
 	}
 	s.BootTimeout = min(s.BootTimeout, timeout)
 	quietRedis(slog.New(slog.DiscardHandler))
-	keys, err := openKeys(s, newLogger(a.Err, s.LogFormat, slog.LevelError))
+	keys, err := a.openToolKeys(s, newLogger(a.Err, s.LogFormat, slog.LevelError))
 	if err != nil {
 		return s, nil, err
 	}
