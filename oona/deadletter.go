@@ -42,8 +42,9 @@ const (
 var (
 	// ErrNoLetter: there is no dead letter with that id.
 	ErrNoLetter = errors.New("oona: no such dead letter")
-	// ErrNotReplayable: the message cannot be sealed anew. A command carries a
-	// signature of whoever issued it, so it is issued again, not replayed.
+	// ErrNotReplayable: the message cannot be sealed anew, or would be refused
+	// again. A command carries a signature of whoever issued it, so it is issued
+	// again, not replayed.
 	ErrNotReplayable = errors.New("oona: dead letter cannot be replayed")
 )
 
@@ -142,16 +143,39 @@ func (d *DeadLetters) Drop(ctx context.Context, ids ...EntryID) (int64, error) {
 // signs today; its ids stay what they were, and with them its nonce, which moves
 // to the new entry. So it is answered once, whenever it is replayed.
 //
+// A message of a type that did not belong where it was read
+// ([leyline.UnexpectedType]) goes to the stream of its type instead: where it was,
+// it would be refused again. If that is where it was refused,
+// [DeadLetters.ReplayTo] puts it elsewhere.
+//
 // It fails with [ErrNoLetter], with [leyline.Replayed] when another message with
 // its id was settled meanwhile, with [ErrNotReplayable], and with the
 // [leyline.Reason] of a message that does not verify or decode. The letter then
 // stays.
 func (d *DeadLetters) Replay(ctx context.Context, id EntryID) (Receipt, error) {
+	return d.replay(ctx, id, "")
+}
+
+// ReplayTo is [DeadLetters.Replay] to a stream of the caller's choice, for which
+// the message is sealed: its readers take it as any other, in mode strict too.
+// Those that do not want its type refuse it.
+func (d *DeadLetters) ReplayTo(ctx context.Context, id EntryID, stream string) (Receipt, error) {
+	if stream == "" {
+		return Receipt{}, fmt.Errorf("%w: an empty name", ErrStreams)
+	}
+	if err := d.client.ofOneSlot(stream); err != nil {
+		return Receipt{}, err
+	}
+	return d.replay(ctx, id, stream)
+}
+
+// replay replays to a stream, or to the one that suits the letter if it is empty.
+func (d *DeadLetters) replay(ctx context.Context, id EntryID, stream string) (Receipt, error) {
 	l, err := d.Get(ctx, id)
 	if err != nil {
 		return Receipt{}, err
 	}
-	receipt, err := d.client.revive(ctx, &l)
+	receipt, err := d.client.revive(ctx, &l, stream)
 	if err != nil {
 		return receipt, fmt.Errorf("oona: replay dead letter %v: %w", id, err)
 	}
@@ -192,8 +216,9 @@ func (c *Client) letter(e redis.XMessage) Letter {
 	return l
 }
 
-// revive seals a letter's message anew and moves it and its nonce.
-func (c *Client) revive(ctx context.Context, l *Letter) (Receipt, error) {
+// revive seals a letter's message anew and moves it and its nonce, to the given
+// stream if that is not empty.
+func (c *Client) revive(ctx context.Context, l *Letter, stream string) (Receipt, error) {
 	env, err := c.cfg.Codec.Open(l.Payload, l.Signature)
 	if err != nil {
 		return Receipt{}, err
@@ -206,9 +231,8 @@ func (c *Client) revive(ctx context.Context, l *Letter) (Receipt, error) {
 	if err != nil {
 		return Receipt{}, err
 	}
-	stream := l.Stream
 	if stream == "" {
-		if stream, err = c.route(body); err != nil {
+		if stream, err = c.home(l, body); err != nil {
 			return Receipt{}, err
 		}
 	}
@@ -232,19 +256,33 @@ func (c *Client) revive(ctx context.Context, l *Letter) (Receipt, error) {
 	return c.move(ctx, l, identity, sealed, now)
 }
 
+// home returns the stream where a letter's message belongs.
+func (c *Client) home(l *Letter, body proto.Message) (string, error) {
+	if l.Stream != "" && l.Reason != leyline.UnexpectedType {
+		return l.Stream, nil
+	}
+	stream, err := c.route(body)
+	if err == nil && stream == l.Stream {
+		err = fmt.Errorf("%w to %s, the stream of its type %v: its reader refused that type; say where it is to go", ErrNotReplayable, stream, l.Type())
+	}
+	return stream, err
+}
+
 func (c *Client) move(ctx context.Context, l *Letter, identity leyline.Identity, s sealedMessage, now time.Time) (Receipt, error) {
 	k := c.keys
 	keys := []string{c.cfg.Streams.DeadLetter, s.stream, k.nonces(l.Group, k.bucket(now.UnixMilli()))}
-	was := delivery{Message: Message{Stream: s.stream, Envelope: l.envelope, identity: identity, Arrival: l.EntryID.Time()}}
+	was := delivery{Message: Message{Stream: cmp.Or(l.Stream, s.stream), Envelope: l.envelope, identity: identity, Arrival: l.EntryID.Time()}}
+	is := delivery{Message: Message{Stream: s.stream, Envelope: l.envelope, identity: identity}}
 	if l.Group != "" {
 		was.identify(&c.cfg.Streams)
+		is.identify(&c.cfg.Streams)
 		own := k.bucket(was.issuedAtMs())
 		for b := own - neighbours; b <= own+neighbours; b++ {
 			keys = append(keys, k.nonces(l.Group, b))
 		}
 	}
-	// was.text is empty, so its holder is what follows an entry's id.
-	text, err := reviveScript.Run(ctx, c.rdb, keys, l.ID.String(), was.nonce, l.EntryID.String()+was.holder, was.holder, s.payload, s.signature).Text()
+	// Their text is empty, so their holders are what follows an entry's id.
+	text, err := reviveScript.Run(ctx, c.rdb, keys, l.ID.String(), was.nonce, l.EntryID.String()+was.holder, is.holder, s.payload, s.signature).Text()
 	switch {
 	case err == nil:
 	case strings.HasPrefix(err.Error(), "NOLETTER"):

@@ -205,3 +205,92 @@ func TestReplayUntilItSucceeds(t *testing.T) {
 		}
 	})
 }
+
+// newStrictClient is newClient of one that demands our signed attributes.
+func newStrictClient(t testing.TB, rdb redis.UniversalClient, consumer string) *oona.Client {
+	t.Helper()
+	guard, err := leyline.NewGuard(leyline.GuardConfig{Mode: leyline.Strict})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := oona.New(t.Context(), rdb, oona.Config{Codec: newCodec(t), Guard: guard, Consumer: consumer})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// A message that did not belong where it was read goes to the stream of its type,
+// sealed for it, and once; one that was refused on the stream of its type stays,
+// unless it is told where to go.
+func TestReplayOfAnUnexpectedType(t *testing.T) {
+	onBoth(t, func(t *testing.T, rdb *redis.Client) {
+		c := newClient(t, rdb, "a")
+		s := c.Streams()
+		lettersOf := func(n int) []oona.Letter {
+			t.Helper()
+			letters, err := c.DeadLetters().List(t.Context(), oona.EntryID{}, 0)
+			if err != nil || len(letters) != n {
+				t.Fatalf("%d letters, %v; want %d", len(letters), err, n)
+			}
+			return letters
+		}
+		if _, err := c.Send(t.Context(), oona.Outgoing{Message: ready("lost"), Stream: s.KernelRequests}); err != nil {
+			t.Fatal(err)
+		}
+		stop := consume(t, c, oona.Subscription{Types: []pb.BusMessageType{pb.BusMessageType_BUS_MESSAGE_TYPE_KERNEL_PREFETCH_REQUEST}}, answering())
+		eventually(t, settled(t, rdb, s.KernelRequests, 1))
+		stop()
+		letter := lettersOf(1)[0]
+		receipt, err := c.DeadLetters().Replay(t.Context(), letter.ID)
+		if err != nil || receipt.Stream != s.KernelReady {
+			t.Fatalf("%+v, %v; want it on %s", receipt, err, s.KernelReady)
+		}
+		strict := newStrictClient(t, rdb, "b")
+		var seen journal
+		follow(t, strict, oona.Following{From: oona.Cursor{s.KernelReady: {}}}, &seen)
+		eventually(t, seen.wants("lost"))
+
+		// Of the stream of its own type.
+		publish(t, c, request("req-1"))
+		stop = consume(t, c, oona.Subscription{Types: []pb.BusMessageType{pb.BusMessageType_BUS_MESSAGE_TYPE_BENCHMARK_REPORT}}, answering())
+		eventually(t, settled(t, rdb, s.KernelRequests, 2))
+		stop()
+		letter = lettersOf(1)[0]
+		if _, err := c.DeadLetters().Replay(t.Context(), letter.ID); !errors.Is(err, oona.ErrNotReplayable) {
+			t.Errorf("replayed to where it was refused: %v", err)
+		}
+		if _, err := c.DeadLetters().ReplayTo(t.Context(), letter.ID, s.DeadLetter); !errors.Is(err, oona.ErrNotReplayable) {
+			t.Errorf("replayed to the dead letters: %v", err)
+		}
+		if _, err := c.DeadLetters().ReplayTo(t.Context(), letter.ID, ""); !errors.Is(err, oona.ErrStreams) {
+			t.Errorf("replayed to a stream without a name: %v", err)
+		}
+		lettersOf(1)
+		if receipt, err = c.DeadLetters().ReplayTo(t.Context(), letter.ID, s.Emergency); err != nil || receipt.Stream != s.Emergency {
+			t.Fatalf("%+v, %v; want it on %s", receipt, err, s.Emergency)
+		}
+		lettersOf(0)
+		consume(t, strict, oona.Subscription{Stream: s.Emergency, Others: oona.AcknowledgeOthers}, answering())
+		eventually(t, seen.wants("lost", "req-1"))
+	})
+}
+
+// Wherever a letter goes its nonce goes with it: it is not answered there and
+// where it was.
+func TestReplayElsewhereIsAnsweredOnce(t *testing.T) {
+	onBoth(t, func(t *testing.T, rdb *redis.Client) {
+		c := newClient(t, rdb, "a")
+		s := c.Streams()
+		letters := buried(t, rdb, c, 1)
+		if _, err := c.DeadLetters().ReplayTo(t.Context(), letters[0].ID, s.Emergency); err != nil {
+			t.Fatal(err)
+		}
+		publish(t, c, request("req-0")) // the same id, where it was
+		consume(t, c, oona.Subscription{}, answering())
+		eventually(t, settled(t, rdb, s.KernelRequests, 2))
+		wantRefused(t, leyline.Replayed, 1, c)
+		consume(t, c, oona.Subscription{Stream: s.Emergency, Others: oona.AcknowledgeOthers}, answering())
+		eventually(t, func() error { return onlyAnswer(t, rdb, c, "req-0") })
+	})
+}

@@ -50,12 +50,12 @@ func (a *app) deadletterCommand() *cobra.Command {
 }
 
 // withLetters runs a command over the dead letters of the bus.
-func (a *app) withLetters(ctx context.Context, use func(*oona.DeadLetters) error) error {
+func (a *app) withLetters(ctx context.Context, use func(*oona.Client) error) error {
 	client, err := a.client(ctx, "deadletter")
 	if err != nil {
 		return err
 	}
-	return errors.Join(use(client.DeadLetters()), client.Close())
+	return errors.Join(use(client), client.Close())
 }
 
 // parseIDs reads the ids of dead letters.
@@ -86,8 +86,8 @@ func (a *app) deadletterListCommand() *cobra.Command {
 			if limit < 1 {
 				return usageErrorf("--limit must be 1 or more")
 			}
-			return a.withLetters(cmd.Context(), func(d *oona.DeadLetters) error {
-				letters, err := d.List(cmd.Context(), from[0], limit)
+			return a.withLetters(cmd.Context(), func(client *oona.Client) error {
+				letters, err := client.DeadLetters().List(cmd.Context(), from[0], limit)
 				if err != nil {
 					return err
 				}
@@ -124,8 +124,8 @@ func (a *app) deadletterShowCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.withLetters(cmd.Context(), func(d *oona.DeadLetters) error {
-				letter, err := d.Get(cmd.Context(), ids[0])
+			return a.withLetters(cmd.Context(), func(client *oona.Client) error {
+				letter, err := client.DeadLetters().Get(cmd.Context(), ids[0])
 				if err != nil {
 					return err
 				}
@@ -136,40 +136,6 @@ func (a *app) deadletterShowCommand() *cobra.Command {
 					}
 				}
 				return printJSON(a.Out, shown)
-			})
-		},
-	}
-}
-
-func (a *app) deadletterReplayCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "replay ID...",
-		Short: "Sign messages anew and put them back on their stream",
-		Long: `Signs messages anew and puts them back on the stream that they came from. Mend
-what its reason says first: one that does not belong on its stream, for example,
-comes back as a dead letter.`,
-		Args: argsError(cobra.MinimumNArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			ids, err := parseIDs(args)
-			if err != nil {
-				return err
-			}
-			return a.withLetters(cmd.Context(), func(d *oona.DeadLetters) error {
-				replayed := make([]map[string]string, 0, len(ids))
-				for _, id := range ids {
-					receipt, err := d.Replay(cmd.Context(), id)
-					if err != nil {
-						return fmt.Errorf("replay %v: %w", id, err)
-					}
-					replayed = append(replayed, map[string]string{"id": id.String(), "stream": receipt.Stream, "entry_id": receipt.ID.String()})
-					if !a.json {
-						fmt.Fprintf(a.Out, "replayed %v as %v on %s\n", id, receipt.ID, receipt.Stream)
-					}
-				}
-				if a.json {
-					return printJSON(a.Out, replayed)
-				}
-				return nil
 			})
 		},
 	}
@@ -189,8 +155,8 @@ func (a *app) deadletterDropCommand() *cobra.Command {
 			if !yes && !a.confirm(fmt.Sprintf("Delete %d dead letters for good?", len(ids))) {
 				return errors.New("nothing was deleted; answer y, or use --yes")
 			}
-			return a.withLetters(cmd.Context(), func(d *oona.DeadLetters) error {
-				n, err := d.Drop(cmd.Context(), ids...)
+			return a.withLetters(cmd.Context(), func(client *oona.Client) error {
+				n, err := client.DeadLetters().Drop(cmd.Context(), ids...)
 				if err != nil {
 					return err
 				}
