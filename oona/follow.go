@@ -45,6 +45,10 @@ type Following struct {
 	// OnGap, where not nil, is told of entries that were deleted before they
 	// were seen. They are counted and logged in any case. Called like Advance.
 	OnGap func(Gap)
+	// Recovered, where not nil, is told when the bus answers again after it did
+	// not: whoever waits to publish may try now. If it fails again at once, that
+	// may be told every two seconds. Called like Advance.
+	Recovered func()
 	// Replays, where not nil, remembers nonces. Each is claimed for this client
 	// before its message is handled, and a message whose nonce is somebody
 	// else's, another replica's too, is refused as replayed: of all that follow
@@ -142,6 +146,9 @@ func (r *follower) read(ctx context.Context, rdb redis.UniversalClient) (streams
 	failed := false
 	err = retry.Do(ctx, busBackoff(), func(ctx context.Context) error {
 		err := r.findGaps(ctx)
+		if err == nil && failed && r.f.Recovered != nil {
+			r.f.Recovered() // not after the read, which waits for entries
+		}
 		if err == nil {
 			streams, err = r.readOnce(ctx, rdb)
 		}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -15,6 +16,7 @@ import (
 	"github.com/esper-lite/esper/leyline"
 	pb "github.com/esper-lite/esper/leyline/leylinepb"
 	"github.com/esper-lite/esper/oona"
+	"github.com/esper-lite/esper/oona/oonatest"
 )
 
 // journal is a handler that writes down the ids of the answers it sees.
@@ -305,5 +307,36 @@ func TestFollowWithReplayStore(t *testing.T) {
 			}
 			return nil
 		})
+	})
+}
+
+// Whoever waits for the bus hears that it is back when it answers, not only when
+// there is something to read, and nothing while it is there or away.
+func TestFollowTellsOfRecovery(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bus := oonatest.New()
+		defer bus.Close()
+		f := oonatest.NewFaults(bus.Dial)
+		rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:6379", MaxRetries: -1, Dialer: f.Dial})
+		defer func() { _ = rdb.Close() }()
+		c, err := oona.New(t.Context(), rdb, oona.Config{Codec: newCodec(t)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var told []time.Time
+		stop := follow(t, c, oona.Following{
+			From:      oona.Cursor{c.Streams().Emergency: {}},
+			Recovered: func() { told = append(told, time.Now()) },
+		}, answering())
+		time.Sleep(10 * time.Second)
+		f.Plan(func(int, string) oonatest.Fault { return oonatest.Fault{Kind: oonatest.BreakBefore} })
+		time.Sleep(time.Minute)
+		f.Plan(nil)
+		back := time.Now()
+		time.Sleep(time.Minute)
+		stop()
+		if len(told) != 1 || told[0].Before(back) || told[0].Sub(back) > 2500*time.Millisecond {
+			t.Errorf("told at %v; want once, within two seconds and a quarter of %v", told, back)
+		}
 	})
 }

@@ -19,6 +19,7 @@ type letter struct {
 type outbox struct {
 	size    int
 	filled  chan struct{} // a token: there may be letters
+	again   chan struct{} // a token: the next try need not wait
 	dropped atomic.Uint64 // letters that will never be published
 	failed  atomic.Uint64 // tries to publish that failed
 
@@ -28,7 +29,7 @@ type outbox struct {
 }
 
 func newOutbox(size int) *outbox {
-	return &outbox{size: size, filled: make(chan struct{}, 1)}
+	return &outbox{size: size, filled: make(chan struct{}, 1), again: make(chan struct{}, 1)}
 }
 
 // len returns how many letters wait, one that is being sent included.
@@ -47,10 +48,7 @@ func (b *outbox) push(l letter) {
 		b.dropped.Add(1)
 	}
 	b.letters = append(b.letters, l)
-	select {
-	case b.filled <- struct{}{}:
-	default:
-	}
+	give(b.filled)
 }
 
 // take takes the oldest letter out, if there is one. sent or putBack must follow.

@@ -23,7 +23,7 @@ func (r *Reporter) report(snap Snapshot, h health, now time.Time, alarm bool) {
 			packet.Events = append(packet.Events, emergencyEvent(signal))
 		}
 	}
-	r.lastStatus = h.status
+	r.lastStatus, r.made = h.status, now
 	r.own.push(letter{packet, Priority(packet)})
 }
 

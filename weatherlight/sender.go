@@ -14,6 +14,7 @@ const (
 	publishBackoffInitial = 500 * time.Millisecond
 	publishBackoffMax     = 10 * time.Second
 	publishBackoffClosing = 100 * time.Millisecond
+	retryGap              = 200 * time.Millisecond // at least, also after Retry
 )
 
 // sender publishes the letters of an outbox in order.
@@ -66,16 +67,22 @@ func (s *sender) send(ctx context.Context, l letter) {
 		s.box.failed.Add(1)
 		s.box.putBack(l)
 		if s.delays == nil {
-			s.delays = retry.WithJitterPercent(defaultBackoffJitter,
-				retry.WithCappedDuration(publishBackoffMax, retry.NewExponential(publishBackoffInitial)))
+			s.delays = publishBackoff()
 			s.log.LogAttrs(ctx, slog.LevelWarn, "telemetry cannot be published and waits", slog.Any("error", err))
 		}
 		s.pause(ctx)
 	}
 }
 
-// pause waits before the next try. When the reporter begins to end, it returns
-// at once, and from then on soon.
+// publishBackoff grows from half a second to ten, with jitter.
+func publishBackoff() retry.Backoff {
+	return retry.WithJitterPercent(defaultBackoffJitter,
+		retry.WithCappedDuration(publishBackoffMax, retry.NewExponential(publishBackoffInitial)))
+}
+
+// pause waits before the next try, but no longer than retryGap if publishing is
+// said to work again; if it does not quite yet, the delays begin anew. When the
+// reporter begins to end, it returns at once, and from then on soon.
 func (s *sender) pause(ctx context.Context) {
 	delay, _ := s.delays.Next()
 	closing := s.closing
@@ -84,11 +91,19 @@ func (s *sender) pause(ctx context.Context) {
 		delay, closing = min(delay, publishBackoffClosing), nil
 	default:
 	}
+	began := time.Now()
 	timer := time.NewTimer(delay)
 	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-closing:
-	case <-ctx.Done():
+	for again := s.box.again; ; again = nil {
+		select {
+		case <-again:
+			timer.Reset(min(delay, retryGap) - time.Since(began))
+			s.delays = publishBackoff()
+			continue
+		case <-timer.C:
+		case <-closing:
+		case <-ctx.Done():
+		}
+		return
 	}
 }

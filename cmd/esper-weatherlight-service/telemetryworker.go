@@ -68,6 +68,8 @@ func (w *telemetryWorker) watch(ctx context.Context) {
 		From:    w.cursor,
 		Types:   []pb.BusMessageType{pb.BusMessageType_BUS_MESSAGE_TYPE_EMERGENCY_SIGNAL},
 		Advance: func(stream string, at oona.Position) { w.cursor[stream] = at },
+		// Whoever watches the fleet shall not take this process for dead any longer.
+		Recovered: w.reporter.Retry,
 	}, oona.Each(w.signalled))
 	if err != nil {
 		w.log.ErrorContext(ctx, "emergency signals are not followed", "error", err)
