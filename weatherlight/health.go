@@ -44,6 +44,10 @@ func (r *Reporter) judge(snap Snapshot, now time.Time) health {
 	if r.supervised.Load() {
 		up-- // the reporter itself proves nothing
 	}
+	degraded := ""
+	if r.cfg.Degraded != nil {
+		degraded = r.cfg.Degraded()
+	}
 	var h health
 	switch {
 	case up <= 0 && snap.BackingOff+snap.Parked > 0 && !snap.ShuttingDown:
@@ -58,6 +62,8 @@ func (r *Reporter) judge(snap Snapshot, now time.Time) health {
 		h = health{status: leylinepb.HealthStatus_HEALTH_STATUS_DEGRADED, summary: summaryParked}
 	case snap.BackingOff > 0:
 		h = health{status: leylinepb.HealthStatus_HEALTH_STATUS_DEGRADED, summary: summaryBackoff}
+	case degraded != "":
+		h = health{status: leylinepb.HealthStatus_HEALTH_STATUS_DEGRADED, summary: degraded}
 	case now.Before(recent):
 		h = health{status: leylinepb.HealthStatus_HEALTH_STATUS_DEGRADED, summary: summaryRecentError}
 	default:

@@ -79,6 +79,10 @@ type ReporterConfig struct {
 	// EmergencyHold is for how long after an emergency signal the health shows
 	// it. Zero means 5m.
 	EmergencyHold time.Duration
+	// Degraded, where not nil, says in a word why the process is degraded though
+	// its workers are well, and nothing if it is not: the word is the summary of
+	// its health. It must be quick and safe for concurrent use.
+	Degraded func() string
 	// PublishTimeout bounds one try to publish. Zero means 5s.
 	PublishTimeout time.Duration
 	// FlushTimeout bounds the tries after Run's context has ended. Zero means

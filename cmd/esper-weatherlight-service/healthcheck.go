@@ -18,6 +18,9 @@ type checkup struct {
 	Summary   string   `json:"summary,omitempty"`
 	SeenAgoS  *float64 `json:"seen_seconds_ago"`
 	IntervalS float64  `json:"interval_seconds"`
+	// Warning is something that an operator must look at though the process is
+	// ready; see [secretCheck] for why it is no reason to be unready.
+	Warning string `json:"warning,omitempty"`
 }
 
 func (a *app) healthcheckCommand() *cobra.Command {
@@ -28,7 +31,9 @@ func (a *app) healthcheckCommand() *cobra.Command {
 		Long: `Looks on the bus for the newest telemetry packet of this host. It is healthy when
 that packet is not older than three times WEATHERLIGHT_TELEMETRY_INTERVAL and its
 health is not CRITICAL. A process that stopped in order does not count. Exits 3
-when the host is not healthy, 1 when the bus could not be asked.`,
+when the host is not healthy, 1 when the bus could not be asked. A warning, as
+that nothing from others verifies with its secret, changes no exit code: whoever
+can write to Redis can bring that about.`,
 		Args: argsError(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if timeout <= 0 {
@@ -56,6 +61,9 @@ func (a *app) healthcheck(ctx context.Context, timeout time.Duration) error {
 		return busTrouble(s, cmp.Or(context.Cause(ctx), err))
 	}
 	c := o.fleet.checkup(newIdentity().Host, client.Now(), s.TelemetryInterval)
+	if n := o.countUnverified(client.Now(), time.Hour); n > 0 && c.Instance == "" {
+		c.Warning = fmt.Sprintf("%s on the bus not signed with a secret that this command accepts: does it have the service's settings?", messages(float64(n)))
+	}
 	if a.json {
 		err = printJSON(a.Out, c)
 	} else {
@@ -96,17 +104,24 @@ func (f *fleet) checkup(host string, now time.Time, interval time.Duration) chec
 	default:
 		c.Healthy, c.Reason = true, "its newest packet is fresh"
 	}
+	if newest.latest.figure(figureSecretMismatch) > 0 {
+		c.Warning = secretMismatchText + "\n→ " + secretMismatchRemedy
+	}
 	return c
 }
 
-// String is the answer in one line.
+// String is the answer in one line, and the warning in further ones.
 func (c checkup) String() string {
 	word := "not healthy"
 	if c.Healthy {
 		word = "healthy"
 	}
-	if c.Instance == "" {
-		return word + ": " + c.Reason
+	text := word + ": " + c.Reason
+	if c.Instance != "" {
+		text += fmt.Sprintf(" (%s: %s, %s; last seen %s ago)", c.Instance, c.Status, c.Summary, shortSeconds(deref(c.SeenAgoS)))
 	}
-	return fmt.Sprintf("%s: %s (%s: %s, %s; %s ago)", word, c.Reason, c.Instance, c.Status, c.Summary, shortSeconds(deref(c.SeenAgoS)))
+	if c.Warning != "" {
+		text += "\nwarning: " + c.Warning
+	}
+	return text
 }

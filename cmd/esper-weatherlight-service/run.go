@@ -89,7 +89,7 @@ func (a *app) serve(ctx context.Context, embedded string) error {
 	}
 	var aside sync.WaitGroup
 	aside.Go(func() { reloadKeys(ctx, keys, log) })
-	aside.Go(func() { checkSecret(ctx, s, keys.Keyring(), id, log) })
+	aside.Go(func() { svc.secret.run(ctx) })
 	aside.Go(func() { switchLevel(ctx, level, log) })
 	aside.Go(func() { newNotifier(log, svc.supervisor.Snapshot).run(ctx) })
 	err = svc.run(ctx)

@@ -44,6 +44,7 @@ type service struct {
 	seeds      *kasmina.Manager
 	commands   *kasmina.Commands // nil where commands are for others
 	policies   *tamiyo.Consumer
+	secret     *secretCheck
 	sources    []weatherlight.Source // of figures
 	metrics    *metricsServer        // nil where nobody may ask
 }
@@ -64,6 +65,7 @@ func newService(ctx context.Context, s settings, keys *leyline.Keyring, id ident
 // it, also when it returns an error.
 func newServiceOn(ctx context.Context, bus *oona.Client, s settings, keys *leyline.Keyring, id identity, log *slog.Logger) (*service, error) {
 	svc := &service{log: log, instance: id.instance(), bus: bus}
+	svc.secret = newSecretCheck(s, keys, id, bus.Refusals(), log)
 	cfg, err := libraryConfig(s, log)
 	if err != nil {
 		return nil, errors.Join(err, svc.close())
@@ -104,7 +106,7 @@ func (svc *service) compose(ctx context.Context, s settings, keys *leyline.Keyri
 	}
 	timed := &timedBus{Client: svc.bus}
 	prefetch := svc.prefetchWorker(s, timed)
-	svc.sources = []weatherlight.Source{svc.bus, prefetch, timed, svc.library, svc.kernels, svc.seeds, svc.policies}
+	svc.sources = []weatherlight.Source{svc.bus, prefetch, timed, svc.library, svc.kernels, svc.seeds, svc.policies, svc.secret}
 	// Telemetry comes first and ends last: it reports how the others ended.
 	last := []string{workerTelemetry}
 	specs := []weatherlight.Spec{

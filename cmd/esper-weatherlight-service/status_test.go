@@ -31,6 +31,12 @@ type testBus struct {
 func newTestBus(t testing.TB) *testBus {
 	t.Helper()
 	t.Chdir(t.TempDir()) // no .env of somebody's
+	return listenTestBus(t)
+}
+
+// listenTestBus is newTestBus for tests in parallel, which read no settings.
+func listenTestBus(t testing.TB) *testBus {
+	t.Helper()
 	bus, err := oonatest.Listen("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -130,6 +136,17 @@ func TestStatusWithAnotherSecret(t *testing.T) {
 	bus.publish(hostPacket(t, "0123456789ab", isHealthy, "steady"))
 	code, stdout, _ := runCommand(t, bus.environ("ESPER_LEYLINE_SECRET=another secret"), false, (*app).statusCommand)
 	if code != 0 || !strings.Contains(stdout, "1 message of the last 5m00s not signed") || !strings.Contains(stdout, "ESPER_LEYLINE_SECRET") {
+		t.Errorf("exit code %d: %s", code, stdout)
+	}
+}
+
+// TestHealthcheckWithAnotherSecret: it hears nothing of this host, and says why
+// that may be.
+func TestHealthcheckWithAnotherSecret(t *testing.T) {
+	bus := newTestBus(t)
+	bus.publish(hostPacket(t, "0123456789ab", isHealthy, "steady"))
+	code, stdout, _ := runCommand(t, bus.environ("ESPER_LEYLINE_SECRET=another secret"), false, (*app).healthcheckCommand)
+	if code != exitAnswer || !strings.Contains(stdout, "no telemetry of host") || !strings.Contains(stdout, "\nwarning: 1 message on the bus not signed with a secret that this command accepts") {
 		t.Errorf("exit code %d: %s", code, stdout)
 	}
 }

@@ -27,6 +27,7 @@ func open(v float64) bool {
 
 // watchedFigures are those that no other check looks at.
 var watchedFigures = []watchedFigure{
+	{figureSecretMismatch, severityWarning, above(0), 0, secretMismatchText, secretMismatchRemedy},
 	{"oona.data_loss_total", severityCritical, nil, 0, "%s vanished from a stream before they were handled",
 		"Something trims or deletes entries: a Python member of the group, or an operator. The log has their ids."},
 	{"oona.gaps_total", severityWarning, nil, 0, "%s parts of a stream were deleted before they were followed",

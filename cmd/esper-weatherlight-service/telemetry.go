@@ -24,6 +24,7 @@ func (svc *service) newReporter(s settings) (*weatherlight.Reporter, error) {
 		Objectives:     []weatherlight.Objective{{Name: "prefetch_latency_ms", Metric: "urza.prefetch.latency_ms", Value: prefetchObjectiveMS}},
 		Interval:       s.TelemetryInterval,
 		EmergencyHold:  s.EmergencyHold,
+		Degraded:       svc.secret.degraded,
 		PublishTimeout: s.ShutdownTimeout / 4,
 		Logger:         svc.log,
 	})
