@@ -53,7 +53,7 @@ type instance struct {
 type step struct {
 	From, To      time.Time // by the clock of the process
 	Prefetches    float64
-	Errors        float64 // answers that were errors of ours
+	Errors        float64 // answers that were library errors
 	Refused, Dead map[countKey]float64
 	Restarts      map[string]float64 // by worker
 	Duration      map[float64]float64

@@ -72,7 +72,9 @@ type instanceView struct {
 	latency prefetchView // its percentiles
 }
 
-// prefetchView is the main job, over all processes.
+// prefetchView is the main job, over all processes. A hit was answered with a
+// kernel, a miss with the error missing_artifact, and what is counted as an error
+// with any other one, a library error.
 type prefetchView struct {
 	RatePerS    float64  `json:"prefetches_per_second"`
 	ErrorsPerS  float64  `json:"errors_per_second"`
