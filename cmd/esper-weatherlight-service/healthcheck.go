@@ -62,7 +62,7 @@ func (a *app) healthcheck(ctx context.Context, timeout time.Duration) error {
 	}
 	c := o.fleet.checkup(newIdentity().Host, client.Now(), s.TelemetryInterval)
 	if n := o.countUnverified(client.Now(), time.Hour); n > 0 && c.Instance == "" {
-		c.Warning = fmt.Sprintf("%s on the bus not signed with a secret that this command accepts: does it have the service's settings?", messages(float64(n)))
+		c.Warning = fmt.Sprintf("%s on the bus without a signature that this command accepts: does it have the service's settings?", messages(float64(n)))
 	}
 	if a.json {
 		err = printJSON(a.Out, c)

@@ -33,7 +33,7 @@ const summarySecretMismatch = "secret_mismatch"
 //
 // It doubts its secret while others have sent something lately and none of it
 // verifies. One message that does clears it, since nobody can sign without the
-// secret. The doubt itself proves nothing: on a bus where nobody else speaks,
+// secret; so replicas that share a wrong one clear each other. The doubt itself proves nothing: on a bus where nobody else speaks,
 // whoever can write to Redis can bring it about with garbage, and of two processes
 // with different secrets each doubts its own. So it is said loudly, in the log, in
 // status and healthcheck and as degraded health, but it makes no process unready,

@@ -135,7 +135,7 @@ func TestStatusWithAnotherSecret(t *testing.T) {
 	bus := newTestBus(t)
 	bus.publish(hostPacket(t, "0123456789ab", isHealthy, "steady"))
 	code, stdout, _ := runCommand(t, bus.environ("ESPER_LEYLINE_SECRET=another secret"), false, (*app).statusCommand)
-	if code != 0 || !strings.Contains(stdout, "1 message of the last 5m00s not signed") || !strings.Contains(stdout, "ESPER_LEYLINE_SECRET") {
+	if code != 0 || !strings.Contains(stdout, "1 message of the last 5m00s without a signature") || !strings.Contains(stdout, "ESPER_LEYLINE_SECRET") {
 		t.Errorf("exit code %d: %s", code, stdout)
 	}
 }
@@ -146,7 +146,7 @@ func TestHealthcheckWithAnotherSecret(t *testing.T) {
 	bus := newTestBus(t)
 	bus.publish(hostPacket(t, "0123456789ab", isHealthy, "steady"))
 	code, stdout, _ := runCommand(t, bus.environ("ESPER_LEYLINE_SECRET=another secret"), false, (*app).healthcheckCommand)
-	if code != exitAnswer || !strings.Contains(stdout, "no telemetry of host") || !strings.Contains(stdout, "\nwarning: 1 message on the bus not signed with a secret that this command accepts") {
+	if code != exitAnswer || !strings.Contains(stdout, "no telemetry of host") || !strings.Contains(stdout, "\nwarning: 1 message on the bus without a signature that this command accepts") {
 		t.Errorf("exit code %d: %s", code, stdout)
 	}
 }

@@ -91,7 +91,7 @@ func TestUnverified(t *testing.T) {
 		t.Fatalf("problems: %+v", v.Problems)
 	}
 	p := v.Problems[0]
-	if !strings.HasPrefix(p.Text, "1 message of the last 5m00s not signed with") {
+	if !strings.HasPrefix(p.Text, "1 message of the last 5m00s without a signature that this command accepts") {
 		t.Errorf("text: %s", p.Text)
 	}
 	for _, said := range []string{"Most likely a process has another ESPER_LEYLINE_SECRET", "a key that a rotation dropped", "accept that key again", "Otherwise somebody forges"} {

@@ -85,7 +85,7 @@ func absenceProblems(v *fleetView) []problem {
 	if v.Bus.Unverified > 0 {
 		p := problem{
 			severityWarning, "telemetry",
-			fmt.Sprintf("%s of the last %s not signed with a secret that this command accepts", messages(float64(v.Bus.Unverified)), shortSeconds(v.Bus.window.Seconds())),
+			fmt.Sprintf("%s of the last %s without a signature that this command accepts", messages(float64(v.Bus.Unverified)), shortSeconds(v.Bus.window.Seconds())),
 			"Most likely " + otherSecret + ". Otherwise somebody forges telemetry: look who can write to Redis.",
 		}
 		if len(v.Instances) == 0 {
