@@ -3,50 +3,95 @@ package oona
 import (
 	"context"
 	"log/slog"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/esper-lite/esper/leyline"
 )
 
-// commitAll commits outcomes until there are none. What came in while a commit
-// was under way goes into the next one together, so batches grow with the load
-// and a message that is alone waits for nobody.
-func (c *consumer) commitAll(ctx context.Context) {
-	var batch []outcome
-	for first := range c.outcomes {
-		batch = append(batch[:0], first...)
-		for more := true; more && len(batch) < c.sub.Batch; {
-			select {
-			case next, ok := <-c.outcomes:
-				batch = append(batch, next...)
-				more = ok
-			default:
-				more = false
-			}
+// maxCommits is how many commits of one consumer are under way at once: while Redis
+// works on one, the next is written.
+const maxCommits = 2
+
+// commits collects what is to be committed. What comes in while commits are under
+// way goes into the next one together, so batches grow with the load and a message
+// that is alone waits for nobody. It holds no more than is held.
+type commits struct {
+	mu      sync.Mutex
+	waiting []outcome
+	busy    int
+	idle    []*committer
+}
+
+// committer is the memory of one commit at a time.
+type committer struct {
+	args    commitArgs
+	batch   []outcome
+	settled []*delivery
+}
+
+// commitSoon commits what was decided, and what others decided meanwhile, or leaves
+// that to those who commit already.
+func (c *consumer) commitSoon(ctx context.Context, decided []outcome) {
+	q := &c.commits
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.waiting = append(q.waiting, decided...)
+	for {
+		cm := q.takeLocked(c.sub.Batch)
+		if cm == nil {
+			return
 		}
-		for rest := batch; len(rest) > 0; {
-			n := c.args.fit(c.client.keys, rest)
-			c.commitBatch(ctx, rest[:n])
-			rest = rest[n:]
-		}
-		clear(batch)
+		q.mu.Unlock()
+		c.commitAll(ctx, cm)
+		q.mu.Lock()
+		q.busy--
+		q.idle = append(q.idle, cm)
 	}
+}
+
+// takeLocked takes the next batch, if it is not to wait for more: beside a commit
+// that is under way only a full one pays.
+func (q *commits) takeLocked(most int) *committer {
+	n := min(len(q.waiting), most)
+	if n == 0 || q.busy == maxCommits || q.busy > 0 && n < most {
+		return nil
+	}
+	cm := new(committer)
+	if last := len(q.idle) - 1; last >= 0 {
+		cm, q.idle = q.idle[last], q.idle[:last]
+	}
+	q.busy++
+	cm.batch = append(cm.batch[:0], q.waiting[:n]...)
+	q.waiting = slices.Delete(q.waiting, 0, n)
+	return cm
+}
+
+// commitAll commits a batch, in as many commits as it takes.
+func (c *consumer) commitAll(ctx context.Context, cm *committer) {
+	for rest := cm.batch; len(rest) > 0; {
+		n := cm.args.fit(c.client.keys, rest)
+		c.commitBatch(ctx, cm, rest[:n])
+		rest = rest[n:]
+	}
+	clear(cm.batch)
 }
 
 // commitBatch commits until it is known to have taken effect, or ctx ends:
 // then the entries are still pending, and are handed back.
-func (c *consumer) commitBatch(ctx context.Context, batch []outcome) {
+func (c *consumer) commitBatch(ctx context.Context, cm *committer, batch []outcome) {
 	var codes []byte
 	tries := 0
 	err := c.untilDone(ctx, "commit", func(ctx context.Context) (err error) {
 		tries++
-		codes, err = c.commit(ctx, &c.args, batch)
+		codes, err = c.commit(ctx, &cm.args, batch)
 		return err
 	})
 	if err != nil {
 		return
 	}
-	settled := c.settled[:0]
+	settled := cm.settled[:0]
 	now := c.client.clock.now()
 	for i := range batch {
 		if c.settle(ctx, &batch[i], codes[i], tries > 1, now) {
@@ -55,7 +100,7 @@ func (c *consumer) commitBatch(ctx context.Context, batch []outcome) {
 	}
 	c.held.release(settled...)
 	clear(settled)
-	c.settled = settled
+	cm.settled = settled
 }
 
 // settle takes note of what a commit did with one entry and reports whether it

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/sethvargo/go-retry"
 )
 
@@ -49,9 +50,9 @@ func (c *Client) Consume(ctx context.Context, sub Subscription, h Handler) error
 	return consumer.run(ctx)
 }
 
-// consumer is one call of Consume. Entries flow reader → held → workers →
-// committer; the keeper brings back what waits for a retry, and keeps siblings
-// away from what is held.
+// consumer is one call of Consume. Its goroutines are alike: each does what is
+// next, see work.go. The keeper brings back what waits for a retry, and keeps
+// siblings away from what is held.
 type consumer struct {
 	client  *Client
 	sub     Subscription
@@ -62,33 +63,29 @@ type consumer struct {
 	pace       *pace
 	reading    *breaker
 	size       entrySize
-	replies    replies // the reader's
-	outcomes   chan []outcome
+	reader     reader // of whoever reads
+	commits    commits
+	workers    sync.WaitGroup
 	wake       chan struct{} // signalled when a retry was scheduled
 	idsAhead   atomic.Bool   // the stream's ids are ahead of the clock
 	othersLate atomic.Bool   // another stream keeps nonces from being let go
-
-	args    commitArgs  // the committer's
-	settled []*delivery // likewise
 }
 
 func newConsumer(c *Client, sub Subscription, h Handler) *consumer {
 	pace := newPace(sub.HandlerTimeout)
-	return &consumer{
-		client:   c,
-		sub:      sub,
-		handler:  h,
-		log:      c.log.With("stream", sub.Stream, "group", sub.Group),
-		held:     newHeld(sub.Batch, sub.Workers, pace),
-		pace:     pace,
-		reading:  newBreaker(&c.stats.consumeBreaks),
-		outcomes: make(chan []outcome, sub.Workers),
-		wake:     make(chan struct{}, 1),
+	consumer := &consumer{
+		client:  c,
+		sub:     sub,
+		handler: h,
+		log:     c.log.With("stream", sub.Stream, "group", sub.Group),
+		pace:    pace,
+		reading: newBreaker(&c.stats.consumeBreaks),
+		wake:    make(chan struct{}, 1),
 	}
+	consumer.held = newHeld(sub.Batch, sub.Workers, pace, consumer.mostActive)
+	return consumer
 }
 
-// run starts the parts in the order in which entries pass them and stops them in
-// the same order, so that each part outlives what feeds it.
 func (c *consumer) run(ctx context.Context) error {
 	if err := c.prepare(ctx); err != nil || ctx.Err() != nil {
 		return err
@@ -96,6 +93,16 @@ func (c *consumer) run(ctx context.Context) error {
 	if c.sub.Ready != nil {
 		c.sub.Ready()
 	}
+	c.client.untilStopped(ctx, func(rdb redis.UniversalClient) {
+		c.reader.rdb = rdb
+		c.serve(ctx)
+	})
+	return nil
+}
+
+// serve starts everything, and stops in the order in which entries pass: reading,
+// handling, committing.
+func (c *consumer) serve(ctx context.Context) {
 	stop := context.WithoutCancel(ctx)
 	handling, cancelHandling := context.WithCancelCause(stop)
 	defer cancelHandling(nil)
@@ -104,30 +111,27 @@ func (c *consumer) run(ctx context.Context) error {
 	draining, drained := context.WithCancel(stop)
 	defer drained()
 
-	var sources, workers, committer sync.WaitGroup
-	sources.Go(func() { c.read(ctx) })
-	sources.Go(func() { c.keep(ctx) })
-	for range c.sub.Workers {
-		workers.Go(func() { c.handle(ctx, handling) })
+	var keepers sync.WaitGroup
+	keepers.Go(func() { c.keep(ctx) })
+	until := phases{reading: ctx, handling: handling, committing: committing}
+	for range 1 + c.sub.Workers + maxCommits {
+		c.workers.Add(1)
+		go c.work(until)
 	}
-	committer.Go(func() { c.commitAll(committing) })
 
 	<-ctx.Done()
 	c.held.close()
-	sources.Go(func() { c.keepWhileDraining(draining) })
+	keepers.Go(func() { c.keepWhileDraining(draining) })
 	drain := time.AfterFunc(c.sub.DrainTimeout, func() { cancelHandling(errDrained) })
 	defer drain.Stop()
-	// While Redis is away the committer waits, and the workers for it.
 	bound := time.AfterFunc(c.sub.DrainTimeout+commitTimeout, cancelCommitting)
 	defer bound.Stop()
-	workers.Wait()
-	close(c.outcomes)
+	c.held.awaitIdle()
 	bound.Reset(commitTimeout)
-	committer.Wait()
+	c.workers.Wait()
 	drained()
-	sources.Wait()
+	keepers.Wait()
 	c.leave(stop)
-	return nil
 }
 
 // leave raises the mark a last time, so that nobody can date an entry back into

@@ -8,25 +8,28 @@ import (
 )
 
 // held is what a consumer owns in memory, by entry id: ready to be handled,
-// being handled, being committed or waiting for a retry. It hands work to the
-// workers and room to the reader. It is safe for concurrent use.
+// being handled, being committed or waiting for a retry. It says what is to be
+// done next. It is safe for concurrent use.
 //
 // Everything waits on conditions, never on a mutex that somebody holds for long:
-// a handler may take its time.
+// a handler may take its time. Whoever takes a task wakes another if there is a
+// second one.
 type held struct {
-	mu   sync.Mutex
-	work sync.Cond // a worker may find something
-	free sync.Cond // the reader may find room
+	mu    sync.Mutex
+	tasks sync.Cond // there may be something to do
+	idle  sync.Cond // a handler has ended
 
 	batch   int // most deliveries of one chunk
 	workers int
 	pace    *pace
+	limit   func() int // how many active deliveries end the reading
 
 	all      map[string]*delivery
 	ready    fifo
 	suspects fifo // see suspects.go
 	waiting  retryHeap
 
+	reading   bool // somebody reads, or nobody is to any more
 	running   int  // chunks being handled
 	alone     bool // a suspect is being handled, and nothing else may
 	credit    int  // chunks that go before the next suspect
@@ -34,9 +37,9 @@ type held struct {
 	closed    bool
 }
 
-func newHeld(batch, workers int, pace *pace) *held {
-	h := &held{all: make(map[string]*delivery), batch: batch, workers: workers, pace: pace}
-	h.work.L, h.free.L = &h.mu, &h.mu
+func newHeld(batch, workers int, pace *pace, limit func() int) *held {
+	h := &held{all: make(map[string]*delivery), batch: batch, workers: workers, pace: pace, limit: limit}
+	h.tasks.L, h.idle.L = &h.mu, &h.mu
 	return h
 }
 
@@ -45,6 +48,19 @@ func newHeld(batch, workers int, pace *pace) *held {
 func (h *held) add(ds []*delivery) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.addLocked(ds)
+	h.tasks.Signal()
+}
+
+// wasRead ends a task of reading. It wakes nobody: who read goes on to handle it.
+func (h *held) wasRead(ds []*delivery) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.addLocked(ds)
+	h.reading = false
+}
+
+func (h *held) addLocked(ds []*delivery) {
 	for _, d := range ds {
 		if _, ok := h.all[d.text]; ok {
 			continue
@@ -60,39 +76,71 @@ func (h *held) queueLocked(d *delivery) {
 	} else {
 		h.ready.push(d)
 	}
-	h.work.Signal()
 }
 
-// next blocks until there is work and appends it to buf: a chunk small enough
-// that all workers have something to do and none has for long, or one suspect,
-// which then is the only delivery being handled until done says so. Nothing is
-// returned once the consumer stops: what was not started is handed back.
-func (h *held) next(buf []*delivery) (chunk []*delivery, alone bool) {
+// task is what one goroutine of a consumer does next: it handles a chunk, or
+// reads. The zero task is its end.
+type task struct {
+	chunk []*delivery
+	alone bool // the chunk is a suspect
+	read  int  // how many entries
+}
+
+// next blocks until there is something to do. Handling goes before reading. A
+// chunk, appended to buf, is small enough that all workers have something to do
+// and none has for long; or it is one suspect, which then is the only delivery
+// being handled until done says so. One goroutine reads at a time, until wasRead.
+// There is nothing to do once the consumer stops: what was not started is handed
+// back.
+func (h *held) next(buf []*delivery) task {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for !h.closed {
+		t, ok := h.handleLocked(buf)
+		if !ok {
+			t.read, ok = h.roomLocked()
+			h.reading = h.reading || ok
+		}
+		if ok {
+			h.tasks.Signal()
+			return t
+		}
+		h.tasks.Wait()
+	}
+	return task{}
+}
+
+func (h *held) handleLocked(buf []*delivery) (t task, ok bool) {
+	for !h.alone && h.running+h.abandoned < h.workers {
 		switch {
-		case h.alone || h.running+h.abandoned >= h.workers:
 		case h.suspects.n > 0 && (h.credit <= 0 || h.ready.n == 0):
 			if h.running > 0 {
-				break // it starts when they are done
+				return task{}, false // it starts when they are done
 			}
 			if d := h.suspects.pop(); h.all[d.text] == d {
 				h.alone, h.credit = true, h.workers
-				return append(buf, d), true
+				return task{chunk: append(buf, d), alone: true}, true
 			}
-			continue
 		case h.ready.n > 0:
 			if buf = h.chunkLocked(buf); len(buf) > 0 {
 				h.running++
 				h.credit--
-				return buf, false
+				return task{chunk: buf}, true
 			}
-			continue
+		default:
+			return task{}, false
 		}
-		h.work.Wait()
 	}
-	return nil, false
+	return task{}, false
+}
+
+// roomLocked returns how many entries to read, if it is time to.
+func (h *held) roomLocked() (n int, ok bool) {
+	if h.reading {
+		return 0, false
+	}
+	n = min(h.limit()-h.activeLocked(), h.batch)
+	return n, n > 0
 }
 
 func (h *held) chunkLocked(buf []*delivery) []*delivery {
@@ -118,7 +166,7 @@ func (h *held) chunkLocked(buf []*delivery) []*delivery {
 // goroutine costs more than doing it.
 const minChunk = 16
 
-// done ends what next began.
+// done ends the handling of a chunk.
 func (h *held) done(alone bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -127,8 +175,18 @@ func (h *held) done(alone bool) {
 	} else {
 		h.running--
 	}
-	if alone || h.suspects.n > 0 || h.abandoned > 0 {
-		h.work.Broadcast()
+	if h.ready.n > 0 || h.suspects.n > 0 {
+		h.tasks.Signal()
+	}
+	h.idle.Broadcast()
+}
+
+// awaitIdle blocks until no handler runs that was not left behind.
+func (h *held) awaitIdle() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for h.alone || h.running > 0 {
+		h.idle.Wait()
 	}
 }
 
@@ -145,7 +203,7 @@ func (h *held) returned() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.abandoned--
-	h.work.Broadcast()
+	h.tasks.Signal()
 }
 
 // stalled reports whether every worker has left a handler behind.
@@ -162,7 +220,14 @@ func (h *held) release(ds ...*delivery) {
 	for _, d := range ds {
 		h.forgetLocked(d)
 	}
-	h.free.Signal()
+	h.signalRoomLocked()
+}
+
+// signalRoomLocked wakes somebody to read, if it is time to.
+func (h *held) signalRoomLocked() {
+	if _, ok := h.roomLocked(); ok {
+		h.tasks.Signal()
+	}
 }
 
 func (h *held) forgetLocked(d *delivery) {
@@ -180,7 +245,7 @@ func (h *held) forgetLocked(d *delivery) {
 func (h *held) retry(d *delivery, at time.Time, limit int) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	defer h.free.Signal()
+	defer h.signalRoomLocked()
 	if h.all[d.text] != d {
 		return true // lost to a sibling meanwhile
 	}
@@ -206,25 +271,12 @@ func (h *held) requeue(now time.Time) (next time.Time) {
 			return first.retryAt
 		}
 		h.queueLocked(heap.Pop(&h.waiting).(*delivery))
+		h.tasks.Signal()
 	}
 	return time.Time{}
 }
 
-// awaitRoom blocks until fewer than limit deliveries are active, and returns how
-// many may come, at most a batch; 0 once the consumer stops.
-func (h *held) awaitRoom(limit int) int {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for !h.closed {
-		if n := limit - h.activeLocked(); n > 0 {
-			return min(n, h.batch)
-		}
-		h.free.Wait()
-	}
-	return 0
-}
-
-// room is awaitRoom without waiting.
+// room is how many may come before limit are active, at most a batch.
 func (h *held) room(limit int) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -278,7 +330,7 @@ func (h *held) lose(ids []string) {
 			h.forgetLocked(d)
 		}
 	}
-	h.free.Signal()
+	h.signalRoomLocked()
 }
 
 // replace puts a copy in the place of each delivery and returns the copies.
@@ -296,11 +348,10 @@ func (h *held) replace(ds []*delivery) []*delivery {
 	return fresh
 }
 
-// close ends all waiting, and the handing out of work.
+// close ends all waiting for something to do.
 func (h *held) close() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.closed = true
-	h.work.Broadcast()
-	h.free.Broadcast()
+	h.tasks.Broadcast()
 }

@@ -45,57 +45,59 @@ func lookAgain(ctx context.Context, rdb redis.UniversalClient, err error) {
 	}
 }
 
-// read feeds the workers until ctx ends. Entries of a reply that was lost on the
-// way are pending under our name: it looks for such at the start, for those of a
-// former call, and after every error.
-func (c *consumer) read(ctx context.Context) {
-	c.client.untilStopped(ctx, func(rdb redis.UniversalClient) {
-		adopted := false
-		for {
-			most := c.size.most()
-			n := min(c.held.awaitRoom(2*min(c.prefetch(), most)), most)
-			if n == 0 {
-				return
-			}
-			var entries []*delivery
-			err := c.untilDone(ctx, "read", func(ctx context.Context) (err error) {
-				done, err := c.reading.allow()
-				if err != nil {
-					return err
-				}
-				if !adopted {
-					err = c.adopt(ctx)
-				}
-				if err == nil {
-					entries, err = c.readBatch(ctx, rdb, n)
-				}
-				adopted = err == nil
-				done(err)
-				lookAgain(ctx, rdb, err)
-				return err
-			})
-			if err != nil {
-				return // ctx ended
-			}
-			c.client.stats.readTotal.Add(int64(len(entries)))
-			c.held.add(entries)
+// reader is what reading needs. It belongs to whoever reads.
+type reader struct {
+	rdb     redis.UniversalClient
+	replies replies
+	adopted bool // what is pending under our name is held
+}
+
+// read reads up to n entries and makes them ready. Entries of a reply that was lost
+// on the way are pending under our name: it looks for such at the start, for those
+// of a former call, and after every error. Once ctx has ended, nobody reads again.
+func (c *consumer) read(ctx context.Context, n int) {
+	n = min(n, c.size.most())
+	var entries []*delivery
+	err := c.untilDone(ctx, "read", func(ctx context.Context) (err error) {
+		done, err := c.reading.allow()
+		if err != nil {
+			return err
 		}
+		if !c.reader.adopted {
+			err = c.adopt(ctx)
+		}
+		if err == nil {
+			entries, err = c.readBatch(ctx, n)
+		}
+		c.reader.adopted = err == nil
+		done(err)
+		lookAgain(ctx, c.reader.rdb, err)
+		return err
 	})
+	if err != nil {
+		return // ctx ended
+	}
+	c.client.stats.readTotal.Add(int64(len(entries)))
+	c.held.wasRead(entries)
 }
 
 // prefetch is how many entries the workers do soon, at most a batch.
 func (c *consumer) prefetch() int { return min(c.sub.Batch, c.sub.Workers*c.pace.most()) }
 
+// mostActive is how many entries are in memory at most before reading waits: those
+// being handled, being committed and about to be.
+func (c *consumer) mostActive() int { return 3 * min(c.prefetch(), c.size.most()) }
+
 // readBatch reads up to n entries and returns them as deliveries.
-func (c *consumer) readBatch(ctx context.Context, rdb redis.UniversalClient, n int) ([]*delivery, error) {
-	reply, err := c.replies.read(ctx, rdb, 9, "xreadgroup", "group", c.sub.Group, c.client.cfg.Consumer,
+func (c *consumer) readBatch(ctx context.Context, n int) ([]*delivery, error) {
+	reply, err := c.reader.replies.read(ctx, c.reader.rdb, 9, "xreadgroup", "group", c.sub.Group, c.client.cfg.Consumer,
 		"count", n, "block", blockTime.Milliseconds(), "streams", c.sub.Stream, ">")
 	if err != nil {
 		return nil, err
 	}
 	ds, err := c.deliveries(reply, n)
 	if refused, ok := errors.AsType[replyError](err); ok && !groupLost(refused) {
-		return nil, errors.Join(err, c.showRefusal(ctx, rdb))
+		return nil, errors.Join(err, c.showRefusal(ctx))
 	}
 	return ds, err
 }
@@ -103,8 +105,8 @@ func (c *consumer) readBatch(ctx context.Context, rdb redis.UniversalClient, n i
 // showRefusal has go-redis meet an error that it passed on unread: the server may
 // have become a replica, or may not have the stream any more. An acknowledgement
 // of nothing is refused for the same reason, and then it looks elsewhere.
-func (c *consumer) showRefusal(ctx context.Context, rdb redis.UniversalClient) error {
-	return rdb.XAck(ctx, c.sub.Stream, c.sub.Group, "0-0").Err()
+func (c *consumer) showRefusal(ctx context.Context) error {
+	return c.reader.rdb.XAck(ctx, c.sub.Stream, c.sub.Group, "0-0").Err()
 }
 
 // deliveries makes deliveries of a reply, whose memory they share.

@@ -18,7 +18,7 @@ var reclaimScript = redis.NewScript(reclaimSource)
 // our own that were let go. It may fill more than the reader does, so that the
 // oldest entries are not the last under load.
 func (c *consumer) reclaim(ctx context.Context) error {
-	return c.takeOver(ctx, "", c.sub.ReclaimIdle, 3*c.prefetch())
+	return c.takeOver(ctx, "", c.sub.ReclaimIdle, 4*c.prefetch())
 }
 
 // adopt takes what is pending under our name and not held: what was read, and

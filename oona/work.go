@@ -1,96 +1,55 @@
 package oona
 
-import (
-	"context"
-	"time"
-)
+import "context"
 
-// handle takes chunks until the consumer stops.
-func (c *consumer) handle(ctx, handling context.Context) {
+// phases are the contexts of a consumer's steps, in the order in which they end
+// when it stops.
+type phases struct{ reading, handling, committing context.Context }
+
+// work does what is next until the consumer stops. Who reads a message goes on to
+// handle it, and to commit what was decided: one that is alone is never handed to
+// another goroutine, which would take longer than all the rest. There is one
+// goroutine for reading, one for each worker and one for each commit that is under
+// way, so that none of these waits for another.
+func (c *consumer) work(until phases) {
 	var buf []*delivery
 	for {
-		chunk, alone := c.held.next(buf[:0])
-		if len(chunk) == 0 {
+		t := c.held.next(buf[:0])
+		switch {
+		case t.read > 0:
+			c.read(until.reading, t.read)
+		case len(t.chunk) == 0:
+			c.workers.Done()
 			return
+		case !c.process(until, t):
+			return // somebody else does this goroutine's work
+		default:
+			clear(t.chunk)
+			buf = t.chunk
 		}
-		c.process(ctx, handling, chunk, alone)
-		clear(chunk)
-		buf = chunk
 	}
 }
 
-// process decides on a chunk and passes on what was decided. What is left out
-// was not started because ctx ended: it is handed back.
-func (c *consumer) process(ctx, handling context.Context, chunk []*delivery, alone bool) {
-	defer c.held.done(alone)
-	admitted, decided := c.admit(chunk)
+// process decides on a chunk and commits what was decided. What is left out was
+// not started because the consumer stops: it is handed back. It reports false when
+// it was replaced meanwhile.
+func (c *consumer) process(until phases, t task) bool {
+	admitted, decided := c.admit(t.chunk)
 	if c.sub.ClaimFirst && len(admitted) > 0 {
-		admitted, decided = c.claim(ctx, admitted, decided)
+		admitted, decided = c.claim(until.reading, admitted, decided)
 	}
-	if alone && len(admitted) > 0 && !c.noteStart(ctx, admitted[0]) {
+	if t.alone && len(admitted) > 0 && !c.noteStart(until.reading, admitted[0]) {
 		admitted = nil
 	}
 	if len(admitted) > 0 {
-		decided = append(decided, c.attempt(handling, admitted)...)
+		return c.attempt(until, t.alone, admitted, decided)
 	}
-	if len(decided) > 0 {
-		c.outcomes <- decided
-	}
+	c.decide(until, t.alone, decided)
+	return true
 }
 
-// attempt calls the handler once and says what becomes of each message. A
-// handler that overruns its deadline is left alone and its results are dropped:
-// whatever it still does, the messages have failed this time.
-func (c *consumer) attempt(handling context.Context, ds []*delivery) []outcome {
-	ctx, cancel := context.WithTimeoutCause(handling, c.sub.HandlerTimeout, errOverran)
-	defer cancel()
-	batch := make([]*Message, len(ds))
-	for i, d := range ds {
-		batch[i] = &d.Message
-	}
-	began := time.Now()
-	defer func() { c.pace.note(time.Since(began), len(ds)) }()
-	done := make(chan []Result, 1)
-	go func() {
-		var results []Result
-		defer func() { done <- results }() // also when the handler ends its goroutine
-		results = protect(ctx, c.handler, batch)
-	}()
-	select {
-	case results := <-done:
-		return c.outcomesOf(ds, results, context.Cause(ctx) == errDrained)
-	case <-ctx.Done():
-	}
-	grace := time.NewTimer(handlerGrace)
-	defer grace.Stop()
-	var results []Result
-	select { // a handler that obeys its context answers at once
-	case results = <-done:
-	case <-grace.C:
-		ds = c.leaveBehind(ctx, ds, done)
-		if context.Cause(ctx) == errDrained {
-			return nil // not done, and handed back
-		}
-	}
-	if context.Cause(ctx) == errDrained {
-		return c.outcomesOf(ds, results, true)
-	}
-	return c.outcomesOf(ds, sameResult(len(ds), errOverran), false)
-}
-
-// leaveBehind gives up on a handler that ignores its context. It still has the
-// messages, so what goes on is copies, decoded anew.
-func (c *consumer) leaveBehind(ctx context.Context, ds []*delivery, done <-chan []Result) []*delivery {
-	c.client.stats.handlersAbandoned.Add(1)
-	c.log.ErrorContext(ctx, "handler ignores its deadline and is left behind", "messages", len(ds), "entry_id", ds[0].text, "cause", context.Cause(ctx))
-	c.held.abandon()
-	go func() {
-		<-done
-		c.held.returned()
-	}()
-	fresh := c.held.replace(ds)
-	for _, d := range fresh {
-		d.decodeAgain()
-	}
-	return fresh
+// decide ends the handling of a chunk and commits what was decided.
+func (c *consumer) decide(until phases, alone bool, decided []outcome) {
+	c.held.done(alone)
+	c.commitSoon(until.committing, decided)
 }
