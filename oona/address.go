@@ -58,6 +58,7 @@ func standalone(raw string) (connector, error) {
 			o.ContextTimeoutEnabled, o.DialerRetries = true, 1
 			o.ReadTimeout = cmp.Or(read, o.ReadTimeout)
 			o.DialTimeout = cmp.Or(o.DialTimeout, dialTimeout)
+			o.ReadBufferSize, o.WriteBufferSize = bufferBytes, bufferBytes
 			return redis.NewClient(&o)
 		},
 	}, nil
@@ -123,6 +124,7 @@ func sentinel(useTLS bool, rest string) (connector, error) {
 			o.ContextTimeoutEnabled, o.DialerRetries = true, 1
 			o.ReadTimeout = cmp.Or(read, o.ReadTimeout)
 			o.DialTimeout = cmp.Or(o.DialTimeout, dialTimeout)
+			o.ReadBufferSize, o.WriteBufferSize = bufferBytes, bufferBytes
 			return redis.NewFailoverClient(&o)
 		},
 	}, nil
@@ -150,6 +152,7 @@ func cluster(useTLS bool, rest string) (connector, error) {
 			o.ContextTimeoutEnabled, o.DialerRetries = true, 1
 			o.ReadTimeout = cmp.Or(read, o.ReadTimeout)
 			o.DialTimeout = cmp.Or(o.DialTimeout, dialTimeout)
+			o.ReadBufferSize, o.WriteBufferSize = bufferBytes, bufferBytes
 			return redis.NewClusterClient(&o)
 		},
 	}, nil
@@ -197,4 +200,8 @@ const (
 	noRetries = -1
 	// dialTimeout, with one try per dial, leaves the patience to us.
 	dialTimeout = 2 * time.Second
+	// bufferBytes is the size of a connection's buffers, each: a batch of usual
+	// messages fits in, and so goes over in one system call. Memory is taken when
+	// it is first used.
+	bufferBytes = 256 << 10
 )

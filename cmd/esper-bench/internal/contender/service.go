@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -28,7 +29,11 @@ func newService(ctx context.Context, o Options) (Contender, error) {
 	return &service{c}, nil
 }
 
+// collectAt is the collector's pace that the service's binary sets.
+const collectAt = 400
+
 func (s *service) Serve(ctx context.Context, ready func()) (err error) {
+	debug.SetGCPercent(collectAt)
 	lib, err := library(ctx, s.opts.Dir)
 	if err != nil {
 		return fmt.Errorf("contender: service: %w", err)
