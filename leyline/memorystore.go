@@ -93,19 +93,13 @@ func NewMemoryStore(capacity int) *MemoryStore {
 // the later of both times, so that a second message with the id of the first
 // stays refused for as long as it is fresh itself. The context is not used.
 func (s *MemoryStore) Claim(_ context.Context, c Claim, until time.Time) (Verdict, error) {
-	key := nonce{
-		hash:   maphash.String(s.nonceSeed, c.Nonce),
-		tag:    uint32(maphash.String(s.tagSeed, c.Nonce)),
-		holder: s.holder(c.Holder),
-		until:  second(until),
-	}
 	if c.Arrival.IsZero() {
 		c.Arrival = time.Now()
 	}
-	now := min(second(c.Arrival), s.ceiling.Load())
-	verdict, err := s.claim(key, now)
+	now, last := min(second(c.Arrival), s.ceiling.Load()), second(until)
+	verdict, err := s.claim(c.Nonce, c.Holder, last, now)
 	if err == ErrStoreFull && s.purgeAll(now) {
-		verdict, err = s.claim(key, now)
+		verdict, err = s.claim(c.Nonce, c.Holder, last, now)
 	}
 	if err == ErrStoreFull {
 		s.full.Add(1)
@@ -113,12 +107,17 @@ func (s *MemoryStore) Claim(_ context.Context, c Claim, until time.Time) (Verdic
 	return verdict, err
 }
 
-// claim is one try, in the room that there is.
-func (s *MemoryStore) claim(key nonce, now uint32) (Verdict, error) {
+// claim is one try, in the room that there is. What is left to hash it hashes while
+// the group is on its way from memory: a lock waits for every read before it.
+func (s *MemoryStore) claim(name, holder string, until, now uint32) (Verdict, error) {
+	key := nonce{hash: maphash.String(s.nonceSeed, name), until: until}
 	shard := &s.shards[key.hash%memoryShards]
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
 	table := &shard.table
+	table.touch(key.hash)
+	key.tag = uint32(maphash.String(s.tagSeed, name))
+	key.holder = s.holder(holder)
 	if held := table.find(key); held != nil {
 		held.until = max(held.until, key.until)
 		if key.holder != 0 && held.holder == key.holder {

@@ -28,6 +28,7 @@ type nonceTable struct {
 	nonces  []nonce // groupSlots for each group
 	used    int     // slots that are taken
 	horizon uint32  // latest until among what was forgotten
+	touched uint64  // keeps touch from being left out
 
 	behind  [writeBehind]writtenNonce // what is not in nonces yet
 	written int                       // how many of behind
@@ -62,6 +63,13 @@ const (
 func (t *nonceTable) home(hash uint64) int {
 	hi, _ := bits.Mul64(hash, uint64(len(t.groups)))
 	return int(hi)
+}
+
+// touch begins to read the group where a hash belongs.
+func (t *nonceTable) touch(hash uint64) {
+	if len(t.groups) > 0 {
+		t.touched ^= t.groups[t.home(hash)][0]
+	}
 }
 
 // next returns the group after another, in a circle.
