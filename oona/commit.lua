@@ -21,28 +21,75 @@ local failures, dead = KEYS[3 + nbuckets], KEYS[4 + nbuckets]
 local first_answer = 4 + nbuckets
 local group, consumer, least, nparts = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]) or math.huge, tonumber(ARGV[at + 3])
 at = at + 4
-local failed = redis.call('HLEN', failures) > 0
+local call, try = redis.call, redis.pcall
+local failed = call('HLEN', failures) > 0
 local codes = {}
 
 local function refused(reply) return type(reply) == 'table' and reply.err end
 
-local function acknowledge(id) return redis.call('XACK', stream, group, id) == 1 end
-
 -- Takes an acknowledgement back: the entry is pending again, for us to retry.
 local function undo(id)
-  redis.call('XCLAIM', stream, group, consumer, 0, id, 'FORCE', 'JUSTID')
+  call('XCLAIM', stream, group, consumer, 0, id, 'FORCE', 'JUSTID')
   return 'e'
 end
+
+-- A part of which nothing is known: all of it at once.
+local function together(bucket, key, count, ids, p, first)
+  call('XACK', stream, group, unpack(ARGV, ids, ids + count - 1))
+  local bound, n, broken = {}, 0, {}
+  for k = 0, count - 1 do
+    local id = ARGV[ids + k]
+    if type(try('XADD', key, '*', 'payload', ARGV[p], 'signature', ARGV[p + 1])) == 'table' then -- refused
+      broken[k] = undo(id)
+    else
+      bound[n + 1], bound[n + 2] = ARGV[nonces + first + k], id
+      n = n + 2
+    end
+    p = p + 2
+  end
+  if n > 0 then call('HSET', KEYS[2 + bucket], unpack(bound)) end
+  if n == 2 * count then
+    codes[#codes + 1] = string.rep('1', count)
+    return
+  end
+  for k = 0, count - 1 do codes[#codes + 1] = broken[k] or '1' end
+end
+
+local nth = 1 -- the nonce that comes next
+
+-- Commits the next part.
+local function part(commit)
+  local bucket, key, count = tonumber(ARGV[at]), KEYS[first_answer + tonumber(ARGV[at + 1])], tonumber(ARGV[at + 2])
+  local ids = at + 3
+  at = ids + 3 * count
+  commit(bucket, key, count, ids, ids + count, nth)
+  if failed then call('HDEL', failures, unpack(ARGV, ids, ids + count - 1)) end
+  nth = nth + count
+  nparts = nparts - 1
+end
+
+local function reply()
+  local now = call('TIME')
+  return {table.concat(codes), now[1], now[2]}
+end
+
+-- What most batches are ends here, before all that they do not need.
+if next(holders) == nil and least >= mark then
+  while nparts > 0 and tonumber(ARGV[2 + tonumber(ARGV[at])]) >= floor do part(together) end
+end
+if nparts == 0 and at > #ARGV then return reply() end
+
+local function acknowledge(id) return call('XACK', stream, group, id) == 1 end
 
 -- Adds the n answers that begin at p, all or none.
 local added = {}
 local function answer(p, n)
   for k = 1, n do
     local key = KEYS[first_answer + tonumber(ARGV[p])]
-    added[k] = redis.pcall('XADD', key, '*', 'payload', ARGV[p + 1], 'signature', ARGV[p + 2])
+    added[k] = try('XADD', key, '*', 'payload', ARGV[p + 1], 'signature', ARGV[p + 2])
     if refused(added[k]) then
       for j = k - 1, 1, -1 do
-        redis.call('XDEL', KEYS[first_answer + tonumber(ARGV[p - 3 * (k - j)])], added[j])
+        call('XDEL', KEYS[first_answer + tonumber(ARGV[p - 3 * (k - j)])], added[j])
       end
       return false
     end
@@ -54,7 +101,7 @@ end
 local function bind(i, bucket, holder)
   if i == 0 then return end
   holders[i], home[i] = holder, home[i] or bucket
-  redis.call('HSET', KEYS[2 + home[i]], ARGV[nonces + i], holder)
+  call('HSET', KEYS[2 + home[i]], ARGV[nonces + i], holder)
 end
 
 -- Whether an entry with a nonce is ours to settle; it is acknowledged in any case.
@@ -65,35 +112,13 @@ local function settle(id, i, bucket, holder)
   return '0'
 end
 
--- A part of which nothing is known: all of it at once.
-local function together(bucket, key, count, ids, p, first)
-  redis.call('XACK', stream, group, unpack(ARGV, ids, ids + count - 1))
-  local bound, n, broken = {}, 0, {}
-  for k = 0, count - 1 do
-    local id = ARGV[ids + k]
-    if refused(redis.pcall('XADD', key, '*', 'payload', ARGV[p], 'signature', ARGV[p + 1])) then
-      broken[k] = undo(id)
-    else
-      bound[n + 1], bound[n + 2] = ARGV[nonces + first + k], id
-      n = n + 2
-    end
-    p = p + 2
-  end
-  if n > 0 then redis.call('HSET', KEYS[2 + bucket], unpack(bound)) end
-  if n == 2 * count then
-    codes[#codes + 1] = string.rep('1', count)
-    return
-  end
-  for k = 0, count - 1 do codes[#codes + 1] = broken[k] or '1' end
-end
-
 -- A part entry by entry.
 local function apart(bucket, key, count, ids, p, first)
   for k = 0, count - 1 do
     local id = ARGV[ids + k]
     local code = settle(id, first + k, bucket, id)
     if code == '1' then
-      if refused(redis.pcall('XADD', key, '*', 'payload', ARGV[p], 'signature', ARGV[p + 1])) then
+      if refused(try('XADD', key, '*', 'payload', ARGV[p], 'signature', ARGV[p + 1])) then
         code = undo(id)
       else
         bind(first + k, bucket, id)
@@ -104,22 +129,12 @@ local function apart(bucket, key, count, ids, p, first)
   end
 end
 
-local nth = 1 -- the nonce that comes next
-for _ = 1, nparts do
-  local bucket, key, count = tonumber(ARGV[at]), KEYS[first_answer + tonumber(ARGV[at + 1])], tonumber(ARGV[at + 2])
-  local ids = at + 3
-  at = ids + 3 * count
-  local unknown = next(holders) == nil and least >= mark and tonumber(ARGV[2 + bucket]) >= floor
-  local commit = unknown and together or apart
-  commit(bucket, key, count, ids, ids + count, nth)
-  if failed then redis.call('HDEL', failures, unpack(ARGV, ids, ids + count - 1)) end
-  nth = nth + count
-end
+while nparts > 0 do part(apart) end
 
 -- A message whose nonce another of this batch had first: what became of that.
 local function recall(i)
   for b = 1, nbuckets do
-    local holder = redis.call('HGET', KEYS[2 + b], ARGV[nonces + i])
+    local holder = call('HGET', KEYS[2 + b], ARGV[nonces + i])
     if holder then holders[i], home[i] = holder, b end
   end
 end
@@ -153,21 +168,21 @@ function others.x(id, i, bucket, holder)
   local n = tonumber(ARGV[at])
   local fields = {unpack(ARGV, at + 1, at + 2 * n)}
   at = at + 1 + 2 * n
-  local p = redis.call('XPENDING', stream, group, id, id, 1)[1]
+  local p = call('XPENDING', stream, group, id, id, 1)[1]
   if not p or p[2] ~= consumer or not acknowledge(id) then return '0' end
   local code = judge(id, i, bucket, holder)
   if code == '1' then
-    if refused(redis.pcall('XADD', dead, '*', 'deliveries', p[4], unpack(fields))) then return undo(id) end
+    if refused(try('XADD', dead, '*', 'deliveries', p[4], unpack(fields))) then return undo(id) end
     bind(i, bucket, holder)
   end
   return code
 end
 
 local function failure(id, record)
-  local p = redis.call('XPENDING', stream, group, id, id, 1)[1]
+  local p = call('XPENDING', stream, group, id, id, 1)[1]
   if not p or p[2] ~= consumer then return '0' end
-  redis.call('HSET', failures, id, record)
-  redis.call('PEXPIRE', failures, 604800000) -- a week without any failure
+  call('HSET', failures, id, record)
+  call('PEXPIRE', failures, 604800000) -- a week without any failure
   return '1'
 end
 
@@ -182,10 +197,9 @@ while at <= #ARGV do
     at = at + 5
     if i > 0 and i < nth then recall(i) end
     code = others[letter](id, i, bucket, holder)
-    if failed and code ~= 'e' then redis.call('HDEL', failures, id) end
+    if failed and code ~= 'e' then call('HDEL', failures, id) end
   end
   codes[#codes + 1] = code
 end
 
-local now = redis.call('TIME')
-return {table.concat(codes), now[1], now[2]}
+return reply()

@@ -13,14 +13,15 @@ local at = nonces + nnonces + 1
 local known = redis.call('HMGET', marks, stream, '#floor')
 local mark, floor = tonumber(known[1] or '0'), tonumber(known[2] or '0')
 local holders, home = {}, {}
-local long = string.rep('#', 65) -- longer than what Redis keeps in a list
+local many = nnonces > 16
 for b = 1, nbuckets do
-  local size = redis.call('HLEN', KEYS[2 + b])
-  if size > 0 then
+  local size = many and redis.call('HLEN', KEYS[2 + b])
+  if size ~= 0 and nnonces > 0 then
     -- A small hash is kept as a list, and each look-up goes through all of it. A
-    -- long field makes it a table for good, where many are looked up at once.
-    if nnonces > 16 and size <= 128 then
-      redis.pcall('HSET', KEYS[2 + b], '#', long)
+    -- field longer than 64 bytes makes it a table for good, where many are looked up
+    -- at once.
+    if many and size <= 128 then
+      redis.pcall('HSET', KEYS[2 + b], '#', string.rep('#', 65))
       redis.call('HDEL', KEYS[2 + b], '#')
     end
     local found = redis.call('HMGET', KEYS[2 + b], unpack(ARGV, nonces + 1, nonces + nnonces))
