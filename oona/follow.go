@@ -214,8 +214,10 @@ func (r *follower) noteEnds(asked time.Time, found []streamEntries) {
 func (r *follower) handleAll(ctx context.Context, stream string, entries []streamEntry) {
 	now := r.client.Now()
 	at := r.cursor[stream]
-	for _, e := range entries {
-		m, err := r.admit(ctx, stream, e, now)
+	msgs := make([]Message, len(entries))
+	for i, e := range entries {
+		m := &msgs[i]
+		err := r.admit(ctx, m, stream, e, now)
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -237,31 +239,31 @@ func (r *follower) handleAll(ctx context.Context, stream string, entries []strea
 	}
 }
 
-// admit judges one entry. A message without a body and without an error is of a
-// type that nobody asked for.
-func (r *follower) admit(ctx context.Context, stream string, e streamEntry, now time.Time) (*Message, error) {
-	m := &Message{Stream: stream, raw: e.raw}
+// admit judges one entry, which it fills in as m. A message without a body and
+// without an error is of a type that nobody asked for.
+func (r *follower) admit(ctx context.Context, m *Message, stream string, e streamEntry, now time.Time) error {
+	m.Stream, m.raw = stream, e.raw
 	id, err := ParseEntryID(e.id)
 	if err != nil {
-		return m, fmt.Errorf("%w: %w", leyline.NotAMessage, err)
+		return fmt.Errorf("%w: %w", leyline.NotAMessage, err)
 	}
 	m.ID, m.Arrival = id, arrival(id, now)
 	if err := r.client.open(m); err != nil {
-		return m, err
+		return err
 	}
 	if len(r.f.Types) > 0 && !slices.Contains(r.f.Types, m.Envelope.Type) {
-		return m, nil
+		return nil
 	}
 	if m.Arrival.Before(r.seen[stream].Add(-r.client.cfg.Guard.ClockSkew())) {
-		return m, fmt.Errorf("%w: entry id dated back", leyline.Stale)
+		return fmt.Errorf("%w: entry id dated back", leyline.Stale)
 	}
 	if err := r.client.judge(m); err != nil {
-		return m, err
+		return err
 	}
 	if r.f.Replays == nil || m.identity.Nonce == "" {
-		return m, nil
+		return nil
 	}
-	return m, r.claim(ctx, m)
+	return r.claim(ctx, m)
 }
 
 // claim waits for the replay store: a message is neither passed nor refused
@@ -320,9 +322,9 @@ func (r *follower) deliver(ctx context.Context, m *Message) bool {
 }
 
 func (r *follower) call(ctx context.Context, batch []*Message) []Result {
-	ctx, cancel := context.WithTimeoutCause(ctx, r.f.HandlerTimeout, errOverran)
-	defer cancel()
-	return protect(ctx, r.handler, batch)
+	call := newCallContext(ctx, r.f.HandlerTimeout)
+	defer call.end()
+	return protect(call, r.handler, batch)
 }
 
 func (r *follower) settleOne(ctx context.Context, m *Message, res Result) (again bool, in time.Duration) {
