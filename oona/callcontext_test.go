@@ -3,7 +3,6 @@ package oona_test
 import (
 	"context"
 	"errors"
-	"sync"
 	"testing"
 	"time"
 
@@ -88,17 +87,4 @@ func TestFollowDeadline(t *testing.T) {
 			stop()
 		})
 	})
-}
-
-// followUntil is follow for a bubble, where a test must end what it started itself.
-func followUntil(t *testing.T, c *oona.Client, f oona.Following, h oona.Handler) (stop func()) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		if err := c.Follow(ctx, f, h); err != nil {
-			t.Errorf("follow: %v", err)
-		}
-	})
-	return func() { cancel(); wg.Wait() }
 }

@@ -56,6 +56,14 @@ func (j *journal) wants(want ...string) func() error {
 // follow runs a follower in the background; the function it returns stops it.
 func follow(t testing.TB, c *oona.Client, f oona.Following, h oona.Handler) (stop func()) {
 	t.Helper()
+	stop = sync.OnceFunc(followUntil(t, c, f, h))
+	t.Cleanup(stop)
+	return stop
+}
+
+// followUntil is follow for a bubble, where a test must end what it started itself.
+func followUntil(t testing.TB, c *oona.Client, f oona.Following, h oona.Handler) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -63,9 +71,7 @@ func follow(t testing.TB, c *oona.Client, f oona.Following, h oona.Handler) (sto
 			t.Errorf("follow: %v", err)
 		}
 	})
-	stop = sync.OnceFunc(func() { cancel(); wg.Wait() })
-	t.Cleanup(stop)
-	return stop
+	return func() { cancel(); wg.Wait() }
 }
 
 func ready(id string) *pb.KernelArtifactReady { return &pb.KernelArtifactReady{RequestId: id} }
