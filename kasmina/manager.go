@@ -257,7 +257,8 @@ func (e *CulledError) Error() string {
 
 // AwaitTraining blocks while a seed is germinated and has not come further, and
 // returns how it then stands: in training or beyond, or with a [*CulledError]. It
-// also ends with ctx, and with [ErrUnknownSeed] when the seed is gone.
+// also ends with ctx, and with [ErrUnknownSeed] when the seed is gone; one that is
+// retired meanwhile is culled first and then gone, and either may be returned.
 func (m *Manager) AwaitTraining(ctx context.Context, id string) (Seed, error) {
 	for {
 		m.mu.Lock()
