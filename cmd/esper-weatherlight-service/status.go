@@ -71,5 +71,5 @@ func (a *app) status(ctx context.Context, look statusFlags) error {
 	if a.json {
 		return printJSON(a.Out, view)
 	}
-	return writeStatus(a.Out, newPalette(a.Out), &view)
+	return writeStatus(a.Out, newPalette(a.Out, a.environ), &view)
 }

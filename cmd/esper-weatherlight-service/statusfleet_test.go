@@ -302,7 +302,7 @@ func TestHostilePacket(t *testing.T) {
 		t.Errorf("%v misses; of a repeated name the last one counts", v.Prefetch.Misses)
 	}
 	var out bytes.Buffer
-	if err := writeStatus(&out, newPalette(&out), &v); err != nil {
+	if err := writeStatus(&out, new(palette), &v); err != nil {
 		t.Fatal(err)
 	}
 	text := strings.ReplaceAll(out.String(), "\n", "")

@@ -55,7 +55,7 @@ func (c *changeLog) show(v *fleetView) error {
 	var over []string
 	for key, p := range c.known {
 		if _, still := present[key]; !still {
-			over = append(over, fmt.Sprintf("%s over: %s: %s", c.palette.good.Render("✓"), p.Subject, p.Text))
+			over = append(over, fmt.Sprintf("%s over: %s: %s", c.palette.good.Styled("✓"), p.Subject, p.Text))
 		}
 	}
 	slices.Sort(over)
@@ -113,6 +113,6 @@ func (c *changeLog) summary(v *fleetView) string {
 		}
 	}
 	return fmt.Sprintf("%s: %d of %d processes, %d of %d workers, prefetch %s, %s waiting, %s dead letters",
-		c.palette.health(v.Health).Render(strings.ToUpper(v.Health)), alive, expected, running, len(v.Workers),
+		c.palette.health(v.Health).Styled(strings.ToUpper(v.Health)), alive, expected, running, len(v.Workers),
 		prefetchText(&v.Prefetch), countOf(waiting), optional(v.DeadLetters.Waiting, countOf))
 }

@@ -7,15 +7,15 @@ import (
 	"io"
 	"sync"
 
-	tea "github.com/charmbracelet/bubbletea"
+	tea "charm.land/bubbletea/v2"
 )
 
 // watchLive draws the fleet on a terminal until somebody presses q or ctx ends.
-func watchLive(ctx context.Context, w *watcher, out io.Writer, options ...tea.ProgramOption) error {
+func watchLive(ctx context.Context, w *watcher, out io.Writer, environ []string, options ...tea.ProgramOption) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	options = append(options, tea.WithContext(ctx), tea.WithOutput(out), tea.WithAltScreen(), tea.WithoutSignalHandler())
-	program := tea.NewProgram(newScreen(newPalette(out)), options...)
+	options = append(options, tea.WithContext(ctx), tea.WithOutput(out), tea.WithEnvironment(environ), tea.WithoutSignalHandler())
+	program := tea.NewProgram(newScreen(newPalette(out, environ)), options...)
 	var failed error
 	var watching sync.WaitGroup
 	watching.Go(func() {
@@ -47,7 +47,7 @@ func (s *screen) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		s.take(&msg)
 	case tea.WindowSizeMsg:
 		s.width, s.height = msg.Width, msg.Height
-	case tea.KeyMsg:
+	case tea.KeyPressMsg:
 		if !s.press(msg.String()) {
 			return s, tea.Quit
 		}
@@ -55,8 +55,12 @@ func (s *screen) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	return s, nil
 }
 
-// View draws; see [screen.draw].
-func (s *screen) View() string { return s.draw() }
+// View draws, on a screen of its own; see [screen.draw].
+func (s *screen) View() tea.View {
+	view := tea.NewView(s.draw())
+	view.AltScreen = true
+	return view
+}
 
 // press acts on a key, and reports whether to go on.
 func (s *screen) press(key string) bool {
@@ -84,7 +88,7 @@ func (s *screen) press(key string) bool {
 		s.scroll = 0
 	case "end", "G":
 		s.move(len(s.view.Instances))
-	case "pgdown", " ", "f":
+	case "pgdown", "space", "f":
 		s.scroll += max(1, s.height/2)
 	case "pgup", "b":
 		s.scroll = max(0, s.scroll-max(1, s.height/2))

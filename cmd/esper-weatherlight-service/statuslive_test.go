@@ -3,14 +3,13 @@ package main
 import (
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
-	tea "github.com/charmbracelet/bubbletea"
+	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/x/ansi"
 	"github.com/google/go-cmp/cmp"
 )
@@ -19,7 +18,7 @@ var updateScreens = flag.Bool("update-screens", false, "write testdata/screens")
 
 // screenOf is a live view of a story in a terminal of that size.
 func screenOf(story string, width, height int) *screen {
-	s := newScreen(newPalette(io.Discard))
+	s := newScreen(new(palette))
 	s.Update(tea.WindowSizeMsg{Width: width, Height: height})
 	v := stories[story]().view()
 	v.At = storyStart // one clock in every time zone is not to be had
@@ -32,7 +31,7 @@ func TestScreens(t *testing.T) {
 	t.Setenv("TZ", "UTC")
 	for story := range stories {
 		file := filepath.Join("testdata", "screens", strings.ReplaceAll(story, " ", "-")+".txt")
-		_, drawn, _ := strings.Cut(screenOf(story, 80, 24).View(), "\n") // without the clock
+		_, drawn, _ := strings.Cut(screenOf(story, 80, 24).draw(), "\n") // without the clock
 		if *updateScreens {
 			if err := os.WriteFile(file, []byte(drawn+"\n"), 0o644); err != nil {
 				t.Fatal(err)
@@ -53,7 +52,7 @@ func TestScreenFits(t *testing.T) {
 			s := screenOf(story, size.width, size.height)
 			for _, key := range []string{"", "enter", "?", "esc", "s", "pgdown", "pgdown", "pgup"} {
 				s.press(key)
-				lines := strings.Split(s.View(), "\n")
+				lines := strings.Split(s.draw(), "\n")
 				if len(lines) != size.height {
 					t.Errorf("%s, %v after %q: %d lines", story, size, key, len(lines))
 				}
@@ -65,7 +64,7 @@ func TestScreenFits(t *testing.T) {
 			}
 		}
 		screen := screenOf(story, 80, 24)
-		text := strings.Join(strings.Fields(screen.View()), " ")
+		text := strings.Join(strings.Fields(screen.draw()), " ")
 		for _, p := range screen.view.Problems {
 			if !strings.Contains(text, strings.Join(strings.Fields(p.Subject), " ")) {
 				t.Errorf("%s: the screen does not tell of %s", story, p.Subject)
@@ -85,7 +84,7 @@ func TestScreenKeys(t *testing.T) {
 				t.Fatalf("%q ends it", key)
 			}
 		}
-		return s.View()
+		return s.draw()
 	}
 	if s.selected != "alpha-0123456789ab" {
 		t.Fatalf("%q is selected", s.selected)
@@ -114,7 +113,7 @@ func TestScreenKeys(t *testing.T) {
 }
 
 func TestScreenSort(t *testing.T) {
-	s := newScreen(newPalette(io.Discard))
+	s := newScreen(new(palette))
 	row := func(name, health string, rate, p95, up float64) instanceView {
 		return instanceView{Instance: name, Health: health, RatePerS: rate, P95MS: &p95, UptimeS: &up}
 	}
@@ -181,7 +180,7 @@ func TestSeries(t *testing.T) {
 func TestChangeLog(t *testing.T) {
 	t.Setenv("TZ", "UTC")
 	var out strings.Builder
-	log := newChangeLog(&out, newPalette(io.Discard))
+	log := newChangeLog(&out, new(palette))
 	s := stories["steady"]()
 	show := func() {
 		v := s.view()
@@ -216,7 +215,7 @@ func TestChangeLog(t *testing.T) {
 		t.Errorf("lines (-want +got):\n%s", diff)
 	}
 	v := s.view()
-	if err := newChangeLog(brokenPipe{}, newPalette(io.Discard)).show(&v); err == nil {
+	if err := newChangeLog(brokenPipe{}, new(palette)).show(&v); err == nil {
 		t.Error("no error of a writer that fails")
 	}
 }

@@ -4,30 +4,48 @@ import (
 	"io"
 	"strings"
 
-	"github.com/charmbracelet/lipgloss"
+	"github.com/caarlos0/env/v11"
 	"github.com/charmbracelet/x/ansi"
 )
 
-// palette colours text for whoever reads it; on anything but a terminal, and
-// where NO_COLOR is set, it leaves text as it is.
+// palette colours text for whoever reads it, in the sixteen colours that every
+// terminal has; the zero palette leaves text as it is.
 type palette struct {
-	bad, warn, good, dim, bold, selected lipgloss.Style
+	bad, warn, good, dim, bold, selected ansi.Style
 }
 
-func newPalette(w io.Writer) *palette {
-	r := lipgloss.NewRenderer(w)
+// newPalette is the palette for w: without colours on anything but a terminal,
+// and where NO_COLOR is set. The terminal is not asked what it can do or how it
+// looks: a serial console never answers, and everybody would wait for it.
+func newPalette(w io.Writer, environ []string) *palette {
+	if !coloured(w, environ) {
+		return new(palette)
+	}
 	return &palette{
-		bad:      r.NewStyle().Bold(true).Foreground(lipgloss.Color("9")),
-		warn:     r.NewStyle().Foreground(lipgloss.Color("11")),
-		good:     r.NewStyle().Foreground(lipgloss.Color("10")),
-		dim:      r.NewStyle().Faint(true),
-		bold:     r.NewStyle().Bold(true),
-		selected: r.NewStyle().Bold(true).Reverse(true),
+		bad:      ansi.NewStyle().Bold().ForegroundColor(ansi.BrightRed),
+		warn:     ansi.NewStyle().ForegroundColor(ansi.BrightYellow),
+		good:     ansi.NewStyle().ForegroundColor(ansi.BrightGreen),
+		dim:      ansi.NewStyle().Faint(),
+		bold:     ansi.NewStyle().Bold(),
+		selected: ansi.NewStyle().Bold().Reverse(true),
 	}
 }
 
+// coloured reports whether w shows colours, as no-color.org and
+// bixense.com/clicolors say.
+func coloured(w io.Writer, environ []string) bool {
+	vars := env.ToMap(environ)
+	switch {
+	case vars["NO_COLOR"] != "":
+		return false
+	case vars["CLICOLOR_FORCE"] != "" && vars["CLICOLOR_FORCE"] != "0":
+		return true
+	}
+	return vars["CLICOLOR"] != "0" && vars["TERM"] != "" && drawable(w, environ)
+}
+
 // health is the colour of a word of health.
-func (p *palette) health(word string) lipgloss.Style {
+func (p *palette) health(word string) ansi.Style {
 	switch word {
 	case "healthy":
 		return p.good
@@ -40,7 +58,7 @@ func (p *palette) health(word string) lipgloss.Style {
 }
 
 // state is the colour of a worker's state.
-func (p *palette) state(v *workerView) lipgloss.Style {
+func (p *palette) state(v *workerView) ansi.Style {
 	switch {
 	case v.looping():
 		return p.bad
@@ -56,11 +74,11 @@ func (p *palette) state(v *workerView) lipgloss.Style {
 func (p *palette) mark(severity string) string {
 	switch severity {
 	case severityCritical:
-		return p.bad.Render("✖")
+		return p.bad.Styled("✖")
 	case severityWarning:
-		return p.warn.Render("▲")
+		return p.warn.Styled("▲")
 	}
-	return p.dim.Render("•")
+	return p.dim.Styled("•")
 }
 
 // column is a column of a table: its title, and on which side its text stands.
@@ -103,7 +121,7 @@ func (p *palette) table(columns []column, rows [][]string, width int) []string {
 	}
 	titles := make([]string, len(columns))
 	for i, c := range columns {
-		titles[i] = p.dim.Render(c.title)
+		titles[i] = p.dim.Styled(c.title)
 	}
 	lines := make([]string, 0, len(rows)+1)
 	for _, row := range append([][]string{titles}, rows...) {

@@ -97,7 +97,7 @@ func (s *screen) draw() string {
 	s.scroll = min(s.scroll, max(0, len(body)-room))
 	shown := body[s.scroll:min(len(body), s.scroll+room)]
 	if below := len(body) - s.scroll - len(shown); below > 0 {
-		foot += s.palette.warn.Render(fmt.Sprintf(" · %d more lines: PgDn", below))
+		foot += s.palette.warn.Styled(fmt.Sprintf(" · %d more lines: PgDn", below))
 	}
 	lines := slices.Concat(head, shown)
 	for len(lines) < s.height-1 {
@@ -113,7 +113,7 @@ func (s *screen) draw() string {
 // head is the title, and how rate and latency were over time.
 func (s *screen) head() []string {
 	if !s.seen {
-		return []string{s.palette.dim.Render("reading what the fleet says …")}
+		return []string{s.palette.dim.Styled("reading what the fleet says …")}
 	}
 	return append([]string{s.palette.title(&s.view)}, s.sparks(&s.view.series, s.view.Prefetch.RatePerS, &s.view.Prefetch)...)
 }
@@ -133,12 +133,12 @@ func (s *screen) sparks(over *series, perS float64, latency *prefetchView) []str
 		slow = p.bad
 	}
 	line := func(name, figure, spark, peak string) string {
-		return fmt.Sprintf("%s%-*s %s %s", p.dim.Render(fmt.Sprintf("%-12s", name)), figureWidth, figure, spark, p.dim.Render(peak))
+		return fmt.Sprintf("%s%-*s %s %s", p.dim.Styled(fmt.Sprintf("%-12s", name)), figureWidth, figure, spark, p.dim.Styled(peak))
 	}
 	width := min(seriesLength, max(0, s.width-12-figureWidth-16))
 	return []string{
-		line("prefetch", rate(perS)+"/s", p.good.Render(sparkline(over.rates, width)), "max "+rate(most(over.rates))),
-		line("p50·p95·p99", percentiles, slow.Render(sparkline(over.latency, width)), "max "+millis(most(over.latency))),
+		line("prefetch", rate(perS)+"/s", p.good.Styled(sparkline(over.rates, width)), "max "+rate(most(over.rates))),
+		line("p50·p95·p99", percentiles, slow.Styled(sparkline(over.latency, width)), "max "+millis(most(over.latency))),
 	}
 }
 
@@ -146,11 +146,11 @@ func (s *screen) sparks(over *series, perS float64, latency *prefetchView) []str
 func (s *screen) foot() string {
 	switch {
 	case s.help:
-		return s.palette.dim.Render("? back · q quit")
+		return s.palette.dim.Styled("? back · q quit")
 	case s.detail:
-		return s.palette.dim.Render("↑↓ other process · enter back · q quit")
+		return s.palette.dim.Styled("↑↓ other process · enter back · q quit")
 	}
-	return s.palette.dim.Render("q quit · ↑↓ select · enter detail · s sort: " + s.sort.String() + " · ? help")
+	return s.palette.dim.Styled("q quit · ↑↓ select · enter detail · s sort: " + s.sort.String() + " · ? help")
 }
 
 // body is what stands between head and foot, for about so many lines.
@@ -191,17 +191,17 @@ func (s *screen) body(room int) []string {
 func (s *screen) problems(room int) []string {
 	var lines []string
 	for n, problem := range s.view.Problems {
-		told := wrapped(fmt.Sprintf("%s %s %s", s.palette.mark(problem.Severity), s.palette.bold.Render(problem.Subject+":"), problem.Text), s.width, 3)
+		told := wrapped(fmt.Sprintf("%s %s %s", s.palette.mark(problem.Severity), s.palette.bold.Styled(problem.Subject+":"), problem.Text), s.width, 3)
 		for _, line := range wrapped("→ "+problem.Remedy, s.width-2, 3) {
-			told = append(told, "  "+s.palette.dim.Render(line))
+			told = append(told, "  "+s.palette.dim.Styled(line))
 		}
 		if n > 0 && len(lines)+len(told) > room {
-			return append(lines, s.palette.warn.Render(fmt.Sprintf("  and %d more, in \"status\"", len(s.view.Problems)-n)))
+			return append(lines, s.palette.warn.Styled(fmt.Sprintf("  and %d more, in \"status\"", len(s.view.Problems)-n)))
 		}
 		lines = append(lines, told...)
 	}
 	if len(lines) == 0 {
-		lines = []string{s.palette.good.Render("✓") + " nothing is wrong"}
+		lines = []string{s.palette.good.Styled("✓") + " nothing is wrong"}
 	}
 	return lines
 }
@@ -226,14 +226,14 @@ func (s *screen) instances(limit int) []string {
 	}
 	title, rows := all[0], all[1:]
 	at := max(0, s.index())
-	rows[at] = s.palette.selected.Render(ansi.Strip(rows[at]))
+	rows[at] = s.palette.selected.Styled(ansi.Strip(rows[at]))
 	from := 0
 	if len(rows) > limit {
 		from = min(max(0, at-limit/2), len(rows)-limit)
 	}
 	lines := append([]string{title}, rows[from:min(len(rows), from+limit)]...)
 	if hidden := len(rows) - len(lines) + 1; hidden > 0 {
-		lines = append(lines, s.palette.dim.Render(fmt.Sprintf("and %d more processes", hidden)))
+		lines = append(lines, s.palette.dim.Styled(fmt.Sprintf("and %d more processes", hidden)))
 	}
 	return lines
 }
@@ -253,7 +253,7 @@ func (s *screen) workers() []string {
 	if len(s.view.Workers) == 0 {
 		return lines
 	}
-	return append(lines, s.palette.dim.Render("workers      ")+fmt.Sprintf("%d of %d run", running, len(s.view.Workers)))
+	return append(lines, s.palette.dim.Styled("workers      ")+fmt.Sprintf("%d of %d run", running, len(s.view.Workers)))
 }
 
 // detailLines are all that is known of the selected process.
@@ -271,7 +271,7 @@ func (s *screen) detailLines() []string {
 	}
 	lines := []string{
 		"",
-		p.bold.Render(i.Instance) + "  " + p.health(i.Health).Render(i.Health) + "  " + i.Summary,
+		p.bold.Styled(i.Instance) + "  " + p.health(i.Health).Styled(i.Health) + "  " + i.Summary,
 		fmt.Sprintf("up %s · last seen %s ago, reports every %s · %s restarts of workers", optional(i.UptimeS, shortSeconds),
 			shortSeconds(i.SeenAgoS), shortSeconds(i.IntervalS), count(i.Restarts)),
 	}
@@ -281,12 +281,12 @@ func (s *screen) detailLines() []string {
 	for _, w := range workers {
 		if w.LastError != "" {
 			lines = append(lines, "")
-			lines = append(lines, wrapped(p.bold.Render(w.Worker+":")+fmt.Sprintf(" %s ago: %s", shortSeconds(deref(w.ErrorAgoS)), w.LastError), s.width, 8)...)
+			lines = append(lines, wrapped(p.bold.Styled(w.Worker+":")+fmt.Sprintf(" %s ago: %s", shortSeconds(deref(w.ErrorAgoS)), w.LastError), s.width, 8)...)
 		}
 	}
 	for _, policy := range s.view.Policies {
 		if slices.Contains(policy.Instances, i.Instance) {
-			lines = append(lines, "", p.dim.Render("policy       ")+policy.Version)
+			lines = append(lines, "", p.dim.Styled("policy       ")+policy.Version)
 		}
 	}
 	return lines

@@ -49,8 +49,8 @@ func (p *palette) title(v *fleetView) string {
 	case n > 1:
 		word += fmt.Sprintf(": %d problems", n)
 	}
-	return fmt.Sprintf("%s  %s", p.health(v.Health).Bold(true).Render(word),
-		p.dim.Render(fmt.Sprintf("Weatherlight on %s at %s", v.Bus.Address, clock(v.At))))
+	return fmt.Sprintf("%s  %s", p.bold.Styled(p.health(v.Health).Styled(word)),
+		p.dim.Styled(fmt.Sprintf("Weatherlight on %s at %s", v.Bus.Address, clock(v.At))))
 }
 
 // problems lists what is wrong, two lines each, cut to width where that is not 0.
@@ -58,8 +58,8 @@ func (p *palette) problems(v *fleetView, width int) []string {
 	var lines []string
 	for _, problem := range v.Problems {
 		lines = append(lines,
-			fitted(fmt.Sprintf("%s %s %s", p.mark(problem.Severity), p.bold.Render(problem.Subject+":"), problem.Text), width),
-			fitted("  "+p.dim.Render("→ "+problem.Remedy), width))
+			fitted(fmt.Sprintf("%s %s %s", p.mark(problem.Severity), p.bold.Styled(problem.Subject+":"), problem.Text), width),
+			fitted("  "+p.dim.Styled("→ "+problem.Remedy), width))
 	}
 	return lines
 }
@@ -77,7 +77,7 @@ func (p *palette) instances(v *fleetView, width int) []string {
 	for n := range v.Instances {
 		i := &v.Instances[n]
 		rows[n] = []string{
-			i.Instance, p.health(i.Health).Render(i.Health), i.Summary, optional(i.UptimeS, shortSeconds),
+			i.Instance, p.health(i.Health).Styled(i.Health), i.Summary, optional(i.UptimeS, shortSeconds),
 			shortSeconds(i.SeenAgoS) + ago, fmt.Sprintf("%d/%d", i.upWorkers(v), i.Workers), rate(i.RatePerS),
 			optional(i.P95MS, millis),
 		}
@@ -115,7 +115,7 @@ func (p *palette) workerTable(workers []workerView, width int, many bool) []stri
 	for n := range workers {
 		w := &workers[n]
 		rows[n] = []string{
-			w.Worker, w.Instance, p.state(w).Render(w.stateText()), count(w.Restarts), count(w.Recent), w.errorText(errorWidth),
+			w.Worker, w.Instance, p.state(w).Styled(w.stateText()), count(w.Restarts), count(w.Recent), w.errorText(errorWidth),
 		}
 		if !many {
 			rows[n] = slices.Delete(rows[n], 1, 2)
@@ -169,7 +169,7 @@ func (p *palette) refusals(v *fleetView, width int) []string {
 		for _, r := range list.rows {
 			reason := r.Reason
 			if r.Recent > 0 {
-				reason = p.warn.Render(reason)
+				reason = p.warn.Styled(reason)
 			}
 			rows = append(rows, []string{reason, r.Stream, count(r.Total), count(r.Recent), list.kind})
 		}
@@ -183,7 +183,7 @@ func (p *palette) refusals(v *fleetView, width int) []string {
 // facts are the rest, one line each.
 func (p *palette) facts(v *fleetView, width int) []string {
 	line := func(name, text string) string {
-		return fitted(p.dim.Render(fmt.Sprintf("%-13s", name))+text, width)
+		return fitted(p.dim.Styled(fmt.Sprintf("%-13s", name))+text, width)
 	}
 	lines := []string{line("prefetch", prefetchText(&v.Prefetch))}
 	if v.DeadLetters.Waiting != nil {

@@ -54,9 +54,9 @@ func (a *app) watch(ctx context.Context, look statusFlags) error {
 	case a.json:
 		return w.run(ctx, jsonLines(a.Out))
 	case drawable(a.Out, a.environ):
-		return watchLive(ctx, w, a.Out)
+		return watchLive(ctx, w, a.Out, a.environ)
 	}
-	return w.run(ctx, newChangeLog(a.Out, newPalette(a.Out)).show)
+	return w.run(ctx, newChangeLog(a.Out, newPalette(a.Out, a.environ)).show)
 }
 
 func newWatcher(s settings, keys *leyline.KeyFiles, look statusFlags) *watcher {

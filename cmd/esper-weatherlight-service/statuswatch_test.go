@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	tea "github.com/charmbracelet/bubbletea"
+	tea "charm.land/bubbletea/v2"
 
 	"github.com/esper-lite/esper/oona/oonatest/redistest"
 )
@@ -112,7 +112,7 @@ func TestLiveView(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() {
 		w := newWatcher(s, keys, statusFlags{since: time.Minute, timeout: 5 * time.Second})
-		ended <- watchLive(t.Context(), w, &out, tea.WithInput(keyboard))
+		ended <- watchLive(t.Context(), w, &out, []string{"TERM=xterm"}, tea.WithInput(keyboard), tea.WithWindowSize(80, 24))
 	}()
 	for _, step := range []struct{ see, press string }{{"nothing is wrong", "\r"}, {"enter back", "\r"}, {"q quit", "q"}} {
 		eventually(t, func() error { return errIf(!strings.Contains(out.String(), step.see), "it does not show: "+step.see) })
