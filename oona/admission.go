@@ -68,14 +68,16 @@ func (c *conservative) note(waiting, limit int64) {
 
 // admitAll fills in the stream of each message, and the error of those that are
 // not to be published now. The error it returns is that of a message that has no
-// stream.
+// stream, or that every reader would refuse.
 func (c *Client) admitAll(ctx context.Context, out []Outgoing, receipts []Receipt) (err error) {
 	for i := range out {
-		if receipts[i].Stream = out[i].Stream; out[i].Stream != "" {
-			continue
+		if receipts[i].Stream = out[i].Stream; out[i].Stream == "" {
+			if receipts[i].Stream, err = c.route(out[i].Message); err != nil {
+				return err
+			}
 		}
-		if receipts[i].Stream, err = c.route(out[i].Message); err != nil {
-			return err
+		if err := complete(out[i].Message); err != nil {
+			return fmt.Errorf("oona: publish to %s: %w", receipts[i].Stream, err)
 		}
 	}
 	if !c.depths.known() {

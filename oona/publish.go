@@ -54,7 +54,12 @@ const OnceFor = time.Hour
 //
 // Either every message was published and the error is nil, or the error wraps
 // the first of those in the receipts. Nothing is published, and there are no
-// receipts, when any message cannot be sealed.
+// receipts, when any message cannot be sealed, or lacks what every reader demands
+// of its type: a KernelPrefetchRequest its request_id and issued_at, an
+// AdaptationCommand its command_id and issued_at, an answer its request_id. The
+// error is then [leyline.Malformed] or, without a time, [leyline.Stale]: what a
+// reader would have refused it as. Neither is filled in, since an id and a time
+// that the caller does not know are of no use to him for the answer and a retry.
 //
 // Calls from many goroutines share round trips: while one is under way, the
 // others wait and then go together. A call that waits returns when its context
@@ -179,4 +184,18 @@ func (c *Client) route(m proto.Message) (string, error) {
 		return stream, nil
 	}
 	return "", fmt.Errorf("oona: %w: %T", leyline.ErrNotABusMessage, m)
+}
+
+// complete says what m lacks that every reader demands of its type: a message
+// without it would be refused where its author does not see it.
+func complete(m proto.Message) error {
+	t, _ := leyline.TypeOf(m)
+	id, err := leyline.IdentityOf(leyline.Envelope{Type: t}, m)
+	if err != nil {
+		return err
+	}
+	if id.Dated && id.IssuedAtMs == 0 {
+		return fmt.Errorf("%w: %v without issued_at", leyline.Stale, t)
+	}
+	return nil
 }

@@ -13,10 +13,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/esper-lite/esper/leyline"
 	pb "github.com/esper-lite/esper/leyline/leylinepb"
 	"github.com/esper-lite/esper/oona"
+	"github.com/esper-lite/esper/oona/oonatest"
 	"github.com/esper-lite/esper/oona/oonatest/redistest"
 )
 
@@ -156,6 +158,48 @@ func TestPublishAllOrNothingIsSealed(t *testing.T) {
 			t.Errorf("%d published", n)
 		}
 	})
+}
+
+// What every reader would refuse is refused where its author sees it, and goes
+// nowhere.
+func TestPublishIncomplete(t *testing.T) {
+	now := timestamppb.Now()
+	for name, test := range map[string]struct {
+		message proto.Message
+		want    error
+	}{
+		"request":                 {&pb.KernelPrefetchRequest{RequestId: "r", IssuedAt: now}, nil},
+		"request without a time":  {&pb.KernelPrefetchRequest{RequestId: "r"}, leyline.Stale},
+		"request of time zero":    {&pb.KernelPrefetchRequest{RequestId: "r", IssuedAt: &timestamppb.Timestamp{}}, leyline.Stale},
+		"request without its id":  {&pb.KernelPrefetchRequest{IssuedAt: now}, leyline.Malformed},
+		"command":                 {&pb.AdaptationCommand{CommandId: "c", IssuedAt: now}, nil},
+		"command without a time":  {&pb.AdaptationCommand{CommandId: "c"}, leyline.Stale},
+		"command without its id":  {&pb.AdaptationCommand{IssuedAt: now}, leyline.Malformed},
+		"answer":                  {&pb.KernelArtifactReady{RequestId: "r"}, nil},
+		"answer without its id":   {&pb.KernelArtifactReady{}, leyline.Malformed},
+		"error without its id":    {&pb.KernelArtifactError{}, leyline.Malformed},
+		"policy without anything": {&pb.PolicyUpdate{}, nil}, // its readers go by the envelope
+	} {
+		t.Run(name, func(t *testing.T) {
+			bus := oonatest.New()
+			defer bus.Close()
+			rdb := bus.Redis()
+			defer rdb.Close()
+			c := newClient(t, rdb, "a")
+			for _, stream := range []string{"", c.Streams().Normal} {
+				receipts, err := c.Send(t.Context(), oona.Outgoing{Message: test.message, Stream: stream})
+				if !errors.Is(err, test.want) {
+					t.Errorf("to %q: %v, want %v", stream, err, test.want)
+				}
+				if published := len(receipts) == 1; published != (test.want == nil) {
+					t.Errorf("to %q: receipts %v", stream, receipts)
+				}
+			}
+			if sent := rdb.DBSize(t.Context()).Val() > 0; sent != (test.want == nil) {
+				t.Errorf("published: %t", sent)
+			}
+		})
+	}
 }
 
 // More messages than fit into one round trip go in several, in order.
@@ -353,7 +397,7 @@ func TestEmergencyStreamIsLimited(t *testing.T) {
 			t.Errorf("%d passed after half a minute, want 60", n)
 		}
 		time.Sleep(time.Minute)
-		if _, err := c.Send(t.Context(), oona.Outgoing{Message: &pb.AdaptationCommand{IssuedBy: "tamiyo"}, Stream: c.Streams().Emergency}); err != nil {
+		if _, err := c.Send(t.Context(), oona.Outgoing{Message: &pb.AdaptationCommand{CommandId: "c", IssuedBy: "tamiyo", IssuedAt: timestamppb.Now()}, Stream: c.Streams().Emergency}); err != nil {
 			t.Error(err)
 		}
 		for name, want := range map[string]float64{

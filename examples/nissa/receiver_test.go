@@ -155,7 +155,7 @@ func TestReceivesTelemetry(t *testing.T) {
 	first.Events = []*pb.TelemetryEvent{{Description: "worker_error", Level: pb.TelemetryLevel_TELEMETRY_LEVEL_WARNING}}
 	b.publish(first, packetOf("weatherlight", "beta-1", &pb.MetricPoint{Name: "oona.held", Value: 2}),
 		packetOf("tolaria", ""), &pb.SystemStatePacket{PacketId: "s1", TrainingRunId: "run-1"})
-	b.publish(&pb.AdaptationCommand{CommandId: "c1"}) // for somebody else: passed over
+	b.publish(&pb.AdaptationCommand{CommandId: "c1", IssuedAt: timestamppb.Now()}) // for somebody else: passed over
 	documents := b.await(4)
 
 	at := slices.IndexFunc(documents, func(d map[string]any) bool { return d["stream"] == "oona.telemetry" })

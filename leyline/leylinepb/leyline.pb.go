@@ -1537,11 +1537,13 @@ func (x *CommandCircuitBreaker) GetRationale() string {
 	return ""
 }
 
+// Tells the fleet of an emergency. Weatherlight reports it and obeys nothing.
 type EmergencySignal struct {
-	state           protoimpl.MessageState `protogen:"open.v1"`
-	Version         uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
-	Level           EmergencyLevel         `protobuf:"varint,2,opt,name=level,proto3,enum=esper.leyline.v1.EmergencyLevel" json:"level,omitempty"`
-	Reason          string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Version uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	Level   EmergencyLevel         `protobuf:"varint,2,opt,name=level,proto3,enum=esper.leyline.v1.EmergencyLevel" json:"level,omitempty"`
+	Reason  string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Who sends it: what a process may send is limited by it.
 	Origin          string                 `protobuf:"bytes,4,opt,name=origin,proto3" json:"origin,omitempty"`
 	TriggeredAt     *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=triggered_at,json=triggeredAt,proto3" json:"triggered_at,omitempty"`
 	MonotonicTimeMs uint64                 `protobuf:"varint,6,opt,name=monotonic_time_ms,json=monotonicTimeMs,proto3" json:"monotonic_time_ms,omitempty"`
@@ -1645,23 +1647,30 @@ func (x *EmergencySignal) GetPayloadChecksum() []byte {
 	return nil
 }
 
+// An order to whoever owns a seed. Signed once more, inside, by
+// leyline.SignCommand: fill in everything before.
 type AdaptationCommand struct {
-	state               protoimpl.MessageState `protogen:"open.v1"`
-	Version             uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
-	CommandId           string                 `protobuf:"bytes,2,opt,name=command_id,json=commandId,proto3" json:"command_id,omitempty"`
-	CommandType         CommandType            `protobuf:"varint,3,opt,name=command_type,json=commandType,proto3,enum=esper.leyline.v1.CommandType" json:"command_type,omitempty"`
-	TargetSeedId        string                 `protobuf:"bytes,4,opt,name=target_seed_id,json=targetSeedId,proto3" json:"target_seed_id,omitempty"`
-	ExecutionDeadlineMs uint32                 `protobuf:"varint,5,opt,name=execution_deadline_ms,json=executionDeadlineMs,proto3" json:"execution_deadline_ms,omitempty"`
-	IssuedAt            *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=issued_at,json=issuedAt,proto3" json:"issued_at,omitempty"`
-	IssuedBy            string                 `protobuf:"bytes,7,opt,name=issued_by,json=issuedBy,proto3" json:"issued_by,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Version uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	// Required: unique to the command, a second one with it is a replay.
+	CommandId   string      `protobuf:"bytes,2,opt,name=command_id,json=commandId,proto3" json:"command_id,omitempty"`
+	CommandType CommandType `protobuf:"varint,3,opt,name=command_type,json=commandType,proto3,enum=esper.leyline.v1.CommandType" json:"command_type,omitempty"`
+	// The seed. Whoever does not own it ignores the command.
+	TargetSeedId string `protobuf:"bytes,4,opt,name=target_seed_id,json=targetSeedId,proto3" json:"target_seed_id,omitempty"`
+	// Counted from its arrival; past it the command is refused as expired. 0: none.
+	ExecutionDeadlineMs uint32 `protobuf:"varint,5,opt,name=execution_deadline_ms,json=executionDeadlineMs,proto3" json:"execution_deadline_ms,omitempty"`
+	// Required: at most 60 s old, and 5 s ahead, when it arrives.
+	IssuedAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=issued_at,json=issuedAt,proto3" json:"issued_at,omitempty"`
+	IssuedBy string                 `protobuf:"bytes,7,opt,name=issued_by,json=issuedBy,proto3" json:"issued_by,omitempty"`
 	// Types that are valid to be assigned to Payload:
 	//
 	//	*AdaptationCommand_SeedOperation
 	//	*AdaptationCommand_OptimizerAdjustment
 	//	*AdaptationCommand_CircuitBreaker
 	//	*AdaptationCommand_RollbackPayload
-	Payload       isAdaptationCommand_Payload `protobuf_oneof:"payload"`
-	Annotations   map[string]string           `protobuf:"bytes,20,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Payload isAdaptationCommand_Payload `protobuf_oneof:"payload"`
+	// "signature" is that of the command.
+	Annotations   map[string]string `protobuf:"bytes,20,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1823,11 +1832,18 @@ func (*AdaptationCommand_CircuitBreaker) isAdaptationCommand_Payload() {}
 
 func (*AdaptationCommand_RollbackPayload) isAdaptationCommand_Payload() {}
 
+// Asks for a kernel. The answer, to everybody who follows, is a
+// KernelArtifactReady or a KernelArtifactError with the same request_id.
 type KernelPrefetchRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	RequestId     string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	BlueprintId   string                 `protobuf:"bytes,2,opt,name=blueprint_id,json=blueprintId,proto3" json:"blueprint_id,omitempty"`
-	TrainingRunId string                 `protobuf:"bytes,3,opt,name=training_run_id,json=trainingRunId,proto3" json:"training_run_id,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required: unique to the request, a second one with it is a replay. Each try
+	// needs a new one.
+	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The blueprint whose kernel is wanted.
+	BlueprintId   string `protobuf:"bytes,2,opt,name=blueprint_id,json=blueprintId,proto3" json:"blueprint_id,omitempty"`
+	TrainingRunId string `protobuf:"bytes,3,opt,name=training_run_id,json=trainingRunId,proto3" json:"training_run_id,omitempty"`
+	// Required: a request without it, older than 60 s or more than 5 s ahead when it
+	// reaches the bus is refused (KERNEL_FRESHNESS_WINDOW_MS, LEYLINE_CLOCK_SKEW).
 	IssuedAt      *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=issued_at,json=issuedAt,proto3" json:"issued_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1891,15 +1907,22 @@ func (x *KernelPrefetchRequest) GetIssuedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+// The answer to a KernelPrefetchRequest: where the kernel is.
 type KernelArtifactReady struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	RequestId     string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	BlueprintId   string                 `protobuf:"bytes,2,opt,name=blueprint_id,json=blueprintId,proto3" json:"blueprint_id,omitempty"`
-	ArtifactRef   string                 `protobuf:"bytes,3,opt,name=artifact_ref,json=artifactRef,proto3" json:"artifact_ref,omitempty"`
-	Checksum      string                 `protobuf:"bytes,4,opt,name=checksum,proto3" json:"checksum,omitempty"`
-	GuardDigest   string                 `protobuf:"bytes,5,opt,name=guard_digest,json=guardDigest,proto3" json:"guard_digest,omitempty"`
-	PrewarmP50Ms  float32                `protobuf:"fixed32,6,opt,name=prewarm_p50_ms,json=prewarmP50Ms,proto3" json:"prewarm_p50_ms,omitempty"`
-	PrewarmP95Ms  float32                `protobuf:"fixed32,7,opt,name=prewarm_p95_ms,json=prewarmP95Ms,proto3" json:"prewarm_p95_ms,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required: that of the request.
+	RequestId   string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	BlueprintId string `protobuf:"bytes,2,opt,name=blueprint_id,json=blueprintId,proto3" json:"blueprint_id,omitempty"`
+	// The path of the file, as the service sees it.
+	ArtifactRef string `protobuf:"bytes,3,opt,name=artifact_ref,json=artifactRef,proto3" json:"artifact_ref,omitempty"`
+	// SHA-256 of the file, in lower-case hex.
+	Checksum string `protobuf:"bytes,4,opt,name=checksum,proto3" json:"checksum,omitempty"`
+	// Of the blueprint's record; where it has none, the SHA-256 of
+	// "<blueprint_id>:<tier as a number>", in hex.
+	GuardDigest string `protobuf:"bytes,5,opt,name=guard_digest,json=guardDigest,proto3" json:"guard_digest,omitempty"`
+	// Of the record's prewarm samples; 0 where there are none.
+	PrewarmP50Ms  float32 `protobuf:"fixed32,6,opt,name=prewarm_p50_ms,json=prewarmP50Ms,proto3" json:"prewarm_p50_ms,omitempty"`
+	PrewarmP95Ms  float32 `protobuf:"fixed32,7,opt,name=prewarm_p95_ms,json=prewarmP95Ms,proto3" json:"prewarm_p95_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1983,11 +2006,15 @@ func (x *KernelArtifactReady) GetPrewarmP95Ms() float32 {
 	return 0
 }
 
+// The answer to a KernelPrefetchRequest that cannot be served.
 type KernelArtifactError struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	RequestId     string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	BlueprintId   string                 `protobuf:"bytes,2,opt,name=blueprint_id,json=blueprintId,proto3" json:"blueprint_id,omitempty"`
-	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required: that of the request.
+	RequestId   string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	BlueprintId string `protobuf:"bytes,2,opt,name=blueprint_id,json=blueprintId,proto3" json:"blueprint_id,omitempty"`
+	// missing_artifact: there is no such blueprint. artifact_not_found,
+	// checksum_mismatch and others: see infra/operations.md.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2043,6 +2070,8 @@ func (x *KernelArtifactError) GetReason() string {
 	return ""
 }
 
+// A hint that a record of the catalogue has changed: read it again. The fields
+// are never written anywhere.
 type KernelCatalogUpdate struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	BlueprintId   string                 `protobuf:"bytes,1,opt,name=blueprint_id,json=blueprintId,proto3" json:"blueprint_id,omitempty"`
@@ -2479,11 +2508,14 @@ func (x *BlueprintDescriptor) GetDescription() string {
 	return ""
 }
 
+// What is signed: a message with its type, and attributes. Package leyline seals
+// and opens it.
 type BusEnvelope struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	MessageType   BusMessageType         `protobuf:"varint,1,opt,name=message_type,json=messageType,proto3,enum=esper.leyline.v1.BusMessageType" json:"message_type,omitempty"`
-	Payload       []byte                 `protobuf:"bytes,2,opt,name=payload,proto3" json:"payload,omitempty"`
-	Attributes    map[string]string      `protobuf:"bytes,3,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	MessageType BusMessageType         `protobuf:"varint,1,opt,name=message_type,json=messageType,proto3,enum=esper.leyline.v1.BusMessageType" json:"message_type,omitempty"`
+	// The serialized message of that type.
+	Payload       []byte            `protobuf:"bytes,2,opt,name=payload,proto3" json:"payload,omitempty"`
+	Attributes    map[string]string `protobuf:"bytes,3,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2539,16 +2571,22 @@ func (x *BusEnvelope) GetAttributes() map[string]string {
 	return nil
 }
 
+// A policy for every process. One issued before the last applied one is refused:
+// a rollback is a new update with the old payload.
 type PolicyUpdate struct {
-	state               protoimpl.MessageState `protogen:"open.v1"`
-	Version             uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
-	PolicyId            string                 `protobuf:"bytes,2,opt,name=policy_id,json=policyId,proto3" json:"policy_id,omitempty"`
-	TrainingRunId       string                 `protobuf:"bytes,3,opt,name=training_run_id,json=trainingRunId,proto3" json:"training_run_id,omitempty"`
-	IssuedAt            *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=issued_at,json=issuedAt,proto3" json:"issued_at,omitempty"`
-	TamiyoPolicyVersion string                 `protobuf:"bytes,5,opt,name=tamiyo_policy_version,json=tamiyoPolicyVersion,proto3" json:"tamiyo_policy_version,omitempty"`
-	Payload             []byte                 `protobuf:"bytes,6,opt,name=payload,proto3" json:"payload,omitempty"`
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Version       uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	PolicyId      string                 `protobuf:"bytes,2,opt,name=policy_id,json=policyId,proto3" json:"policy_id,omitempty"`
+	TrainingRunId string                 `protobuf:"bytes,3,opt,name=training_run_id,json=trainingRunId,proto3" json:"training_run_id,omitempty"`
+	// Weatherlight takes no update without it, or issued more than 5 s ahead of its
+	// arrival.
+	IssuedAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=issued_at,json=issuedAt,proto3" json:"issued_at,omitempty"`
+	// Where not empty, it must be the architecture version that runs.
+	TamiyoPolicyVersion string `protobuf:"bytes,5,opt,name=tamiyo_policy_version,json=tamiyoPolicyVersion,proto3" json:"tamiyo_policy_version,omitempty"`
+	// Opaque to the bus. Empty: only a note of the version.
+	Payload       []byte `protobuf:"bytes,6,opt,name=payload,proto3" json:"payload,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PolicyUpdate) Reset() {
