@@ -80,6 +80,7 @@ type Kind struct {
 var Kinds = []Kind{
 	{Name: "floor", What: "raw go-redis: XADD, XREADGROUP, pipelined XADD + XACK", Batches: true, New: newFloor},
 	{Name: "floor+", What: "the floor with four HMAC-SHA256 and one commit script a batch", Batches: true, New: newFloorPlus},
+	{Name: "floor+ bytes", What: "floor+ with entries as large as ours", Batches: true, New: newFloorBytes},
 	{Name: "oona", What: "our bus with a handler that does nothing but answer", Batches: true, Guard: true, New: newOona},
 	{Name: "service", What: "what the service runs for prefetches: bus, catalogue, supervisor, telemetry", Batches: true, Guard: true, Library: true, New: newService},
 	{Name: "binary", What: "the service's binary with all its workers", Batches: true, Guard: true, Library: true, Program: true, New: newBinary},

@@ -5,11 +5,15 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	_ "embed"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"hash"
 
 	"github.com/redis/go-redis/v9"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/esper-lite/esper/leyline"
 )
 
 //go:embed floorplus.lua
@@ -25,31 +29,53 @@ const secret = "a secret of the bench, 32 bytes."
 // an answer and its acknowledgement happen together or not at all.
 type floorPlus struct {
 	*floor
+	request, answer int // bytes
 }
 
 func newFloorPlus(_ context.Context, o Options) (Contender, error) {
-	return &floorPlus{openFloor(o)}, nil
+	return &floorPlus{openFloor(o), o.Payload, min(o.Payload, smallPayload)}, nil
 }
 
-// sign returns the MAC of payload; verifying costs the same. The hash is reused.
+// newFloorBytes is floor+ with entries as large as ours, whose fields the contract
+// gives: what is left between it and ours is what ours does beside carrying them.
+func newFloorBytes(ctx context.Context, o Options) (Contender, error) {
+	ours, err := openOurs(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	defer ours.Close()
+	request, _, err := ours.codec.Seal(nil, ours.request(0, timestamppb.Now()), leyline.Header{Audience: ours.client.Streams().KernelRequests})
+	if err != nil {
+		return nil, err
+	}
+	source := "bench/" + o.Consumer
+	answer, _, err := ours.codec.Seal(nil, readyAnswer(string(appendRequestID(nil, 0)), blueprintID(0)),
+		leyline.Header{Audience: ours.client.Streams().KernelReady, RequestSource: source})
+	if err != nil {
+		return nil, err
+	}
+	return &floorPlus{openFloor(o), len(request), len(answer)}, nil
+}
+
+// sign returns the MAC of payload in the contract's form; verifying costs the same.
+// The hash is reused.
 func sign(h hash.Hash, payload []byte) []byte {
 	h.Reset()
 	h.Write(payload)
-	return h.Sum(make([]byte, 0, sha256.Size))
+	return base64.StdEncoding.AppendEncode(make([]byte, 0, leyline.SignatureLen), h.Sum(make([]byte, 0, sha256.Size)))
 }
 
 var errForged = errors.New("contender: floor+: wrong signature")
 
 func (f *floorPlus) Publish(ctx context.Context, first, n int) error {
 	h := hmac.New(sha256.New, []byte(secret))
+	answer := plainPayload(0, f.answer)
 	for end := first + n; first < end; first += f.opts.Batch {
 		pipe := f.pipeline()
 		for i := first; i < min(first+f.opts.Batch, end); i++ {
-			payload := plainPayload(i, f.opts.Payload)
+			payload := plainPayload(i, f.request)
 			pipe.XAdd(ctx, &redis.XAddArgs{Stream: requests, Values: []any{"payload", payload, "signature", sign(h, payload)}})
-			// The asker verifies the answer: the same work as verifying the
-			// beginning of the request again.
-			sign(h, payload[:min(len(payload), smallPayload)])
+			sign(h, answer) // the asker verifies an answer
 		}
 		if _, err := pipe.Exec(ctx); err != nil {
 			return fmt.Errorf("contender: floor+: publish: %w", err)
@@ -69,7 +95,7 @@ func (f *floorPlus) Serve(ctx context.Context, ready func()) error {
 			if !hmac.Equal(sign(h, []byte(payload)), []byte(signature)) {
 				return errForged
 			}
-			answer := []byte(payload[:min(len(payload), smallPayload)])
+			answer := padded([]byte(payload[:requestIDLen]), f.answer)
 			args = append(args, m.ID, answer, sign(h, answer))
 		}
 		return floorPlusScript.Run(ctx, f.rdb, []string{requests, answers}, args...).Err()

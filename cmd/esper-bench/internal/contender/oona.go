@@ -81,12 +81,7 @@ func (c *ours) Publish(ctx context.Context, first, n int) error {
 		msgs := make([]proto.Message, 0, c.opts.Batch)
 		now := timestamppb.Now()
 		for i := first; i < min(first+c.opts.Batch, end); i++ {
-			msgs = append(msgs, &pb.KernelPrefetchRequest{
-				RequestId:     string(appendRequestID(nil, i)),
-				BlueprintId:   blueprintID(i % max(c.opts.Catalogue, 1)),
-				TrainingRunId: c.pad,
-				IssuedAt:      now,
-			})
+			msgs = append(msgs, c.request(i, now))
 		}
 		if _, err := c.client.Publish(ctx, msgs...); err != nil {
 			return fmt.Errorf("contender: oona: %w", err)
@@ -96,6 +91,15 @@ func (c *ours) Publish(ctx context.Context, first, n int) error {
 		}
 	}
 	return nil
+}
+
+func (c *ours) request(number int, now *timestamppb.Timestamp) *pb.KernelPrefetchRequest {
+	return &pb.KernelPrefetchRequest{
+		RequestId:     string(appendRequestID(nil, number)),
+		BlueprintId:   blueprintID(number % max(c.opts.Catalogue, 1)),
+		TrainingRunId: c.pad,
+		IssuedAt:      now,
+	}
 }
 
 // blueprintID names the i-th blueprint of the library.

@@ -3,6 +3,7 @@ package contender
 import (
 	"fmt"
 	"strconv"
+	"strings"
 )
 
 // requestIDLen is the length of a UUID's text.
@@ -35,9 +36,15 @@ const smallPayload = 150
 
 // plainPayload returns an id and padding up to size.
 func plainPayload(number, size int) []byte {
-	b := appendRequestID(make([]byte, 0, max(size, requestIDLen)), number)
+	return padded(appendRequestID(make([]byte, 0, max(size, requestIDLen)), number), size)
+}
+
+// padded appends padding up to size.
+func padded(b []byte, size int) []byte {
 	for len(b) < size {
-		b = append(b, 'x')
+		b = append(b, filler[:min(size-len(b), len(filler))]...)
 	}
 	return b
 }
+
+var filler = strings.Repeat("x", 1<<10)
