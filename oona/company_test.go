@@ -182,3 +182,32 @@ func TestHeartbeatWhileStopping(t *testing.T) {
 		}
 	})
 }
+
+// A message is read while the one before it is still being handled, soon if not at
+// once.
+func TestReadsBesideASlowHandler(t *testing.T) {
+	inBubble(t, func(t *testing.T, rdb *redis.Client) {
+		c := newClient(t, rdb, "a")
+		slow, quick := make(chan struct{}), make(chan struct{})
+		h := oona.Each(func(_ context.Context, r *pb.KernelPrefetchRequest, _ *oona.Message) ([]proto.Message, error) {
+			if r.GetRequestId() == "slow" {
+				close(slow)
+				time.Sleep(10 * time.Second)
+				return nil, nil
+			}
+			close(quick)
+			return nil, nil
+		})
+		stop := start(t, c, oona.Subscription{Workers: 2, HandlerTimeout: time.Minute}, h)
+		publish(t, c, request("slow"))
+		<-slow
+		publish(t, c, request("quick"))
+		published := time.Now()
+		<-quick
+		if waited := time.Since(published); waited > 10*time.Millisecond {
+			t.Errorf("waited for %v", waited)
+		}
+		time.Sleep(time.Minute)
+		stop()
+	})
+}

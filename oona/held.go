@@ -15,9 +15,10 @@ import (
 // a handler may take its time. Whoever takes a task wakes another if there is a
 // second one.
 type held struct {
-	mu    sync.Mutex
-	tasks sync.Cond // there may be something to do
-	idle  sync.Cond // a handler has ended
+	mu     sync.Mutex
+	tasks  sync.Cond   // there may be something to do
+	idle   sync.Cond   // a handler has ended
+	relief *time.Timer // somebody else is to read
 
 	batch   int // most deliveries of one chunk
 	workers int
@@ -40,6 +41,8 @@ type held struct {
 func newHeld(batch, workers int, pace *pace, limit func() int) *held {
 	h := &held{all: make(map[string]*delivery), batch: batch, workers: workers, pace: pace, limit: limit}
 	h.tasks.L, h.idle.L = &h.mu, &h.mu
+	h.relief = time.AfterFunc(time.Hour, h.relieve)
+	h.relief.Stop()
 	return h
 }
 
@@ -102,12 +105,38 @@ func (h *held) next(buf []*delivery) task {
 			h.reading = h.reading || ok
 		}
 		if ok {
-			h.tasks.Signal()
+			h.passLocked(t)
 			return t
 		}
 		h.tasks.Wait()
 	}
 	return task{}
+}
+
+// reliefAfter is how long a goroutine that has few messages to handle may take
+// before another reads. Most are back sooner and read again themselves, which takes
+// a third of the context switches, and lets Redis have the answer first.
+const reliefAfter = time.Millisecond
+
+// passLocked wakes another goroutine if there is something to do beside t.
+func (h *held) passLocked(t task) {
+	switch {
+	case h.ready.n > 0 || h.suspects.n > 0:
+		h.tasks.Signal()
+	case h.reading:
+		h.relief.Stop()
+	case len(t.chunk) > minChunk:
+		h.tasks.Signal()
+	default:
+		h.relief.Reset(reliefAfter)
+	}
+}
+
+// relieve has somebody read.
+func (h *held) relieve() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.signalRoomLocked()
 }
 
 func (h *held) handleLocked(buf []*delivery) (t task, ok bool) {
@@ -217,10 +246,13 @@ func (h *held) stalled() bool {
 func (h *held) release(ds ...*delivery) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	_, had := h.roomLocked()
 	for _, d := range ds {
 		h.forgetLocked(d)
 	}
-	h.signalRoomLocked()
+	if !had { // or else who releases reads, or is relieved
+		h.signalRoomLocked()
+	}
 }
 
 // signalRoomLocked wakes somebody to read, if it is time to.
@@ -353,5 +385,6 @@ func (h *held) close() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.closed = true
+	h.relief.Stop()
 	h.tasks.Broadcast()
 }
