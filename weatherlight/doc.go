@@ -22,11 +22,11 @@
 //     lock held; [Supervisor.Snapshot], [Supervisor.AppendWorkers] and
 //     [Supervisor.Subscribe] may be used at any time, and never delay a worker.
 //   - When [Supervisor.Run] has returned, no goroutine of it is left but those
-//     that its error names.
+//     that its error names, and one that the Logger holds up.
 //
 // Supervisors nest: one is a [Worker] of another, and snapshots, events and stop
-// reports cover the tree. Who wants to know more subscribes: [LogEvents] writes
-// events to a log, a [Reporter] sends telemetry.
+// reports cover the tree. [Config].Logger has failures and restarts logged. Who
+// wants to know more subscribes; a [Reporter] sends telemetry.
 //
 // # Reporter
 //
@@ -35,4 +35,10 @@
 // and the packets that other subsystems hand over. Nothing that it is told waits
 // for it: what cannot be published is kept, in queues of bounded length whose
 // oldest packet is dropped, and counted, for one too many.
+//
+// # Tests
+//
+// Package weatherlighttest has workers that do what a test tells them, and a
+// record of what has happened; in a bubble of [testing/synctest] a backoff of a
+// minute costs nothing.
 package weatherlight

@@ -57,7 +57,11 @@ func (e *BootError) Error() string {
 		if i > 0 {
 			b.WriteString("; ")
 		}
-		fmt.Fprintf(&b, "%s is %v", w.Name, w.State)
+		if w.State == StateStarting {
+			fmt.Fprintf(&b, "%s has not called ready", w.Name)
+		} else {
+			fmt.Fprintf(&b, "%s is %v", w.Name, w.State)
+		}
 		if w.LastFailure != nil {
 			fmt.Fprintf(&b, " (%v)", w.LastFailure.Err)
 		}

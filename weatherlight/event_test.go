@@ -2,8 +2,11 @@ package weatherlight_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"log/slog"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -71,6 +74,9 @@ func TestLogEvents(t *testing.T) {
 	for _, e := range []weatherlight.Event{
 		{Kind: weatherlight.EventReady, At: at, Worker: "a"},
 		{Kind: weatherlight.EventFailed, At: at, Worker: "a", Err: errBoom, Backoff: time.Second},
+		{Kind: weatherlight.EventReady, At: at, Worker: "b"},
+		{Kind: weatherlight.EventReady, At: at, Worker: "a"},
+		{Kind: weatherlight.EventReady, At: at, Worker: "a"},
 		{Kind: weatherlight.EventParked, At: at, Worker: "a", Err: errBoom, Missed: 3},
 		{Kind: weatherlight.EventAbandoned, At: at, Worker: "a", Err: cause},
 		{Kind: weatherlight.EventReturned, At: at, Worker: "a"},
@@ -86,6 +92,9 @@ func TestLogEvents(t *testing.T) {
 	weatherlight.LogEvents(events, log)
 	want := `level=DEBUG msg="worker ready" worker=a
 level=WARN msg="worker failed" worker=a error=boom backoff=1s
+level=DEBUG msg="worker ready" worker=b
+level=INFO msg="worker ready again" worker=a
+level=DEBUG msg="worker ready" worker=a
 level=ERROR msg="worker parked" worker=a error=boom missed_events=3
 level=ERROR msg="worker abandoned" worker=a error="weatherlight: shutdown"
 level=INFO msg="worker returned" worker=a
@@ -97,6 +106,83 @@ level=ERROR msg="supervisor shutdown" error="weatherlight: not stopped: a (for 1
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 	weatherlight.LogEvents(events, nil) // discards
+}
+
+// The Logger of a supervisor gets all of it, from the first event to the last.
+func TestLogger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var logged bytes.Buffer
+		s, err := weatherlight.New(weatherlight.Config{Logger: slog.New(slog.NewTextHandler(&logged, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		lives := 0
+		_, err = s.Add(weatherlight.Spec{Name: "a", Worker: weatherlight.WorkerFunc(func(ctx context.Context) error {
+			if lives++; lives == 1 {
+				return errBoom
+			}
+			<-ctx.Done()
+			return nil
+		})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for run := range 2 { // each run anew
+			lives = 0
+			logged.Reset()
+			r := weatherlighttest.Start(t, s)
+			time.Sleep(time.Minute)
+			if err := s.Run(t.Context()); !errors.Is(err, weatherlight.ErrRunning) {
+				t.Errorf("a second Run: %v", err)
+			}
+			if err := r.Stop(); err != nil {
+				t.Fatal(err)
+			}
+			got := regexp.MustCompile(`time=\S+ | backoff=\S+`).ReplaceAllString(logged.String(), "")
+			want := `level=WARN msg="worker failed" worker=a error=boom
+level=INFO msg="supervisor booted"
+level=INFO msg="worker ready again" worker=a
+level=INFO msg="supervisor shutting down"
+level=INFO msg="supervisor shutdown"
+`
+			lines := func(s string) []string { return slices.Sorted(strings.Lines(s)) } // failing and booting race
+			if diff := cmp.Diff(lines(want), lines(got)); diff != "" {
+				t.Errorf("run %d (-want +got)\n%s", run, diff)
+			}
+		}
+	})
+}
+
+// A log that blocks does not keep Run from returning.
+func TestLoggerThatBlocks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		s, err := weatherlight.New(weatherlight.Config{
+			ShutdownTimeout: 3 * time.Second,
+			Logger:          slog.New(slog.NewTextHandler(blocked(release), nil)),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := weatherlighttest.Start(t, s)
+		synctest.Wait()
+		start := time.Now()
+		if err := r.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(start); took != 3*time.Second {
+			t.Errorf("Run returned after %v", took)
+		}
+		close(release)
+	})
+}
+
+// blocked is a writer that waits until the channel is closed.
+type blocked chan struct{}
+
+func (b blocked) Write(p []byte) (int, error) {
+	<-b
+	return len(p), nil
 }
 
 func TestLogEventsShowsTheStackOfAPanic(t *testing.T) {

@@ -224,6 +224,7 @@ func ExampleLogEvents() {
 	// Unordered output:
 	// level=INFO msg="supervisor booted"
 	// level=WARN msg="worker failed" worker=worker error="connection lost" backoff=1ms
+	// level=INFO msg="worker ready again" worker=worker
 	// level=INFO msg="supervisor shutting down"
 	// level=INFO msg="supervisor shutdown"
 }

@@ -4,30 +4,68 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"time"
 )
 
-// LogEvents writes events to log until the channel is closed. It is for a
+// LogEvents writes events to log until the channel is closed. A supervisor does
+// it by itself for [Config].Logger; what comes from [Supervisor.Subscribe] is for a
 // goroutine of its own:
 //
 //	events, unsubscribe := supervisor.Subscribe(1024)
-//	logged.Go(func() { weatherlight.LogEvents(events, log) })
+//	var logged sync.WaitGroup
+//	logged.Go(func() { weatherlight.LogEvents(events, slog.Default()) })
 //	err := supervisor.Run(ctx)
 //	unsubscribe()
 //	logged.Wait()
 //
 // Failures are warnings, with the stack of a panic; workers that are parked or
-// given up are errors; the rest is at debug level, but that a supervisor has
-// booted or shuts down is information. A nil log discards.
+// given up are errors. That a supervisor has booted or shuts down, and that a
+// worker is ready again which had failed, is information; the rest is at debug
+// level. A nil log discards. Events are written after they have happened: what
+// workers print themselves can come before.
 func LogEvents(events <-chan Event, log *slog.Logger) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
+	down := make(map[string]struct{}) // failed, and to be restarted
 	for e := range events {
-		level := e.level()
-		if !log.Enabled(context.Background(), level) {
-			continue
+		level, message := e.level(), e.message()
+		switch e.Kind {
+		case EventFailed:
+			down[e.Worker] = struct{}{}
+		case EventReady:
+			if _, failed := down[e.Worker]; failed {
+				level, message = slog.LevelInfo, "worker ready again"
+			}
+			delete(down, e.Worker)
+		case EventStopped, EventEnded, EventParked, EventAbandoned:
+			delete(down, e.Worker)
 		}
-		log.LogAttrs(context.Background(), level, e.message(), e.attrs()...)
+		if log.Enabled(context.Background(), level) {
+			log.LogAttrs(context.Background(), level, message, e.attrs()...)
+		}
+	}
+}
+
+// logEvents writes the events of s to its Logger, if it has one, until the
+// function that it returns is called. That waits for the last of them, though
+// not for ever: a log that blocks is no reason not to stop.
+func (s *Supervisor) logEvents() (end func()) {
+	if s.cfg.Logger == nil {
+		return func() {}
+	}
+	events, unsubscribe := s.Subscribe(1024)
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		LogEvents(events, s.cfg.Logger)
+	}()
+	return func() {
+		unsubscribe()
+		select {
+		case <-written:
+		case <-time.After(s.cfg.ShutdownTimeout):
+		}
 	}
 }
 

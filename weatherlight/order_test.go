@@ -164,6 +164,18 @@ func TestRunRefusesUnknownDependency(t *testing.T) {
 	}
 }
 
+// Who forgets to call ready is told so.
+func TestBootErrorOfOneThatIsNeverReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := newSupervisor(t, weatherlight.Config{BootTimeout: 10 * time.Second})
+		addReady(t, s, weatherlight.Spec{Name: "a"})
+		err := weatherlighttest.Start(t, s).Wait()
+		if want := "weatherlight: boot failed after 10s: a has not called ready"; err == nil || err.Error() != want {
+			t.Errorf("%v, want %q", err, want)
+		}
+	})
+}
+
 func TestFailedBootStopsWhatWasStarted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, rec := newSupervisor(t, weatherlight.Config{BootTimeout: 10 * time.Second})

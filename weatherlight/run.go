@@ -26,10 +26,12 @@ func (s *Supervisor) Run(ctx context.Context) error {
 // RunReady is Run; it calls ready once all workers that were there at the start
 // are ready. ready must not block.
 func (s *Supervisor) RunReady(ctx context.Context, ready func()) error {
-	if err := s.start(ctx); err != nil {
+	logged, err := s.start(ctx)
+	if err != nil {
 		return err
 	}
-	err := s.keepUp(ctx, ready)
+	defer logged()
+	err = s.keepUp(ctx, ready)
 	s.figures.shuttingDown.Store(true)
 	s.publish(Event{Kind: EventShuttingDown, At: time.Now(), Err: err})
 	s.stopAll(s.shutdownPlan(ctx))
@@ -46,17 +48,19 @@ func (s *Supervisor) RunReady(ctx context.Context, ready func()) error {
 	return err
 }
 
-// start puts the workers in order and starts those that wait for no other.
-func (s *Supervisor) start(ctx context.Context) error {
+// start puts the workers in order and starts those that wait for no other. What
+// it returns is to be called when there is nothing more to log.
+func (s *Supervisor) start(ctx context.Context) (logged func(), err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.running {
-		return ErrRunning
+		return nil, ErrRunning
 	}
 	if err := s.linkAllLocked(); err != nil {
-		return err
+		return nil, err
 	}
 	s.running = true
+	logged = s.logEvents() // from before the first event on
 	s.base = context.WithValue(context.WithoutCancel(ctx), supervisedBy{}, s)
 	s.fatal, s.round, s.plan, s.pending = nil, nil, nil, 0
 	now := time.Now()
@@ -69,7 +73,7 @@ func (s *Supervisor) start(ctx context.Context) error {
 	if ctx.Err() == nil {
 		s.startAllLocked(func(*Handle) bool { return true })
 	}
-	return nil
+	return logged, nil
 }
 
 // finish ends what start began.

@@ -115,7 +115,7 @@ func (s Spec) wrong() string {
 		return "Name is empty"
 	case strings.Contains(s.Name, "/"):
 		return `Name contains "/"`
-	case s.Worker == nil:
+	case isNil(s.Worker):
 		return "Worker is nil"
 	case slices.Contains(s.After, s.Name):
 		return "After names the worker itself"

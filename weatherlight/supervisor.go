@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -43,6 +44,11 @@ type Config struct {
 	// stopped after it. Zero means 10s. A nested supervisor takes at most nine
 	// tenths of what the one above it grants, so that its report is in time.
 	ShutdownTimeout time.Duration
+	// Logger receives what happens while Run runs, as [LogEvents] writes it,
+	// from a goroutine that workers do not wait for: failures, restarts, and
+	// how Run ends. Nil discards. One supervisor of a tree needs it, the
+	// topmost: it covers all below.
+	Logger *slog.Logger
 }
 
 func (c Config) withDefaults() Config {

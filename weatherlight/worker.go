@@ -62,6 +62,22 @@ type (
 	}
 )
 
+// isNil reports whether w is nil, or one of this package that has nothing to call.
+// A nil of another type may be a good worker.
+func isNil(w Worker) bool {
+	switch w := w.(type) {
+	case nil:
+		return true
+	case WorkerFunc:
+		return w == nil
+	case BeatingFunc:
+		return w == nil
+	case *Supervisor:
+		return w == nil
+	}
+	return false
+}
+
 // saysReady reports whether w says itself when it is ready.
 func saysReady(w Worker) bool {
 	switch w.(type) {

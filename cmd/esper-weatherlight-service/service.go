@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 
 	"github.com/esper-lite/esper/kasmina"
 	"github.com/esper-lite/esper/leyline"
@@ -86,6 +85,7 @@ func (svc *service) compose(ctx context.Context, s settings, keys *leyline.Keyri
 	supervisor, err := weatherlight.New(weatherlight.Config{
 		BootTimeout:     s.BootTimeout,
 		ShutdownTimeout: s.ShutdownTimeout,
+		Logger:          svc.log,
 	})
 	if err != nil {
 		return err
@@ -149,11 +149,6 @@ func (svc *service) prefetchWorker(s settings, bus urza.Bus) *urza.PrefetchWorke
 
 // run blocks until ctx ends and everything has stopped in order.
 func (svc *service) run(ctx context.Context) error {
-	events, unsubscribe := svc.supervisor.Subscribe(1024)
-	var logged sync.WaitGroup
-	logged.Go(func() { weatherlight.LogEvents(events, svc.log) })
-	defer logged.Wait()
-	defer unsubscribe()
 	if svc.metrics != nil {
 		defer svc.metrics.beside(ctx)()
 	}

@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"log"
+	"log/slog"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -53,7 +54,7 @@ func run(ctx context.Context, done func(), dir string) error {
 	if _, err := library.Add(ctx, kernel); err != nil {
 		return err
 	}
-	supervisor, err := weatherlight.New(weatherlight.Config{})
+	supervisor, err := weatherlight.New(weatherlight.Config{Logger: slog.Default()})
 	if err != nil {
 		return err
 	}

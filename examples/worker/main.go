@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"log"
+	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -16,7 +17,7 @@ import (
 )
 
 func work(ctx context.Context) error {
-	fmt.Println("at work") // an error or a panic here, and it is started again
+	fmt.Println("at work") // an error or a panic here is logged, and it is started again
 	<-ctx.Done()
 	fmt.Println("told to stop:", context.Cause(ctx))
 	return nil
@@ -25,7 +26,7 @@ func work(ctx context.Context) error {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	supervisor, err := weatherlight.New(weatherlight.Config{})
+	supervisor, err := weatherlight.New(weatherlight.Config{Logger: slog.Default()})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -33,7 +33,6 @@ func TestCommandedWorker(t *testing.T) {
 		if err := run.Stop(); err != nil {
 			t.Fatal(err)
 		}
-		synctest.Wait()
 		want := []string{"a started", "a ready", "a failed", "a started", "a ready", "a stopping", "a stopped"}
 		got := record.Lines(weatherlight.EventStarted, weatherlight.EventReady, weatherlight.EventFailed,
 			weatherlight.EventStopping, weatherlight.EventStopped)
@@ -73,6 +72,27 @@ func TestBeatingWorker(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// After Stop nothing is missing, outside of a bubble too.
+func TestRecordIsWhole(t *testing.T) {
+	for range 200 {
+		s, err := weatherlight.New(weatherlight.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Add(weatherlight.Spec{Name: "a", Worker: weatherlighttest.NewWorker()}); err != nil {
+			t.Fatal(err)
+		}
+		record := weatherlighttest.NewRecord(t, s)
+		if err := weatherlighttest.Start(t, s).Stop(); err != nil {
+			t.Fatal(err)
+		}
+		lines := record.Lines()
+		if n := len(lines); n == 0 || lines[n-1] != "shutdown" {
+			t.Fatalf("the end is missing: %v", lines)
+		}
+	}
 }
 
 // A supervisor that ends by itself is for the test to look at.
