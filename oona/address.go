@@ -30,6 +30,9 @@ type connector struct {
 // redis+sentinel://user:pass@host:port,host2:port/master/db and
 // redis+cluster://host:port,host2:port, with rediss+ for TLS.
 func parseURL(raw string) (connector, error) {
+	if raw == "" {
+		return connector{}, fmt.Errorf("%w: it is empty", ErrAddress)
+	}
 	scheme, rest, ok := strings.Cut(raw, "://")
 	if !ok {
 		return connector{}, ErrAddress

@@ -45,6 +45,14 @@ const poolSize = 8
 // it. The error then names the address, without credentials, and wraps what
 // the last try said. A Redis that answers but cannot serve, because it evicts
 // keys or refuses our password, fails at once.
+//
+// go-redis writes some of its troubles, such as a dial that failed, to stderr by
+// itself, whatever cfg.Logger is. Its logger is one for the whole process, and so
+// the program's to set, not this package's: [redis.SetLogger] with a new
+// [logging.VoidLogger] silences it, and nothing is lost: what a call ran into, it
+// returns.
+//
+// [logging.VoidLogger]: https://pkg.go.dev/github.com/redis/go-redis/v9/logging#VoidLogger
 func Connect(ctx context.Context, cfg Config) (*Client, error) {
 	conn, err := parseURL(cfg.URL)
 	if err != nil {

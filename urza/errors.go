@@ -33,6 +33,10 @@ var (
 	// [Config.MinFreeBytes] on its file system, or when that is full.
 	ErrNoSpace = errors.New("urza: not enough free space")
 
+	// ErrArtifactDir is returned by Open when [Config.ArtifactDir], or the library
+	// root above it, cannot be made or opened.
+	ErrArtifactDir = errors.New("urza: artifact directory")
+
 	// ErrClosed is returned by a library or catalogue that was closed.
 	ErrClosed = errors.New("urza: closed")
 )

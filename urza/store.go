@@ -34,11 +34,11 @@ func openStore(cfg Config) (*store, error) {
 		reserve: max(cfg.MinFreeBytes, 0),
 	}
 	if err := os.MkdirAll(s.top, 0o755); err != nil {
-		return nil, fmt.Errorf("urza: library root: %w", err)
+		return nil, fmt.Errorf("%w %s: library root: %w", ErrArtifactDir, dir, err)
 	}
 	root, err := os.OpenRoot(s.top)
 	if err != nil {
-		return nil, fmt.Errorf("urza: library root: %w", err)
+		return nil, fmt.Errorf("%w %s: library root: %w", ErrArtifactDir, dir, err)
 	}
 	s.root.Store(root)
 	if err := s.makeDir(); err != nil {
@@ -56,7 +56,7 @@ func (s *store) makeDir() error {
 	info, err := root.Stat(s.dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := root.Mkdir(s.dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-			return fmt.Errorf("urza: artifact directory: %w", err)
+			return fmt.Errorf("%w %s: %w", ErrArtifactDir, filepath.Join(s.top, s.dir), err)
 		}
 		return s.syncDir(".")
 	}
@@ -64,7 +64,7 @@ func (s *store) makeDir() error {
 		err = errors.New("not a directory")
 	}
 	if err != nil {
-		return fmt.Errorf("urza: artifact directory %s: %w", filepath.Join(s.top, s.dir), err)
+		return fmt.Errorf("%w %s: %w", ErrArtifactDir, filepath.Join(s.top, s.dir), err)
 	}
 	return nil
 }

@@ -273,12 +273,17 @@ func TestConfigIsValidated(t *testing.T) {
 func TestOpenFails(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir+"/var/urza/artifacts", "not a folder", 0)
-	if _, err := urza.Open(t.Context(), urza.Config{WorkDir: dir}); err == nil {
-		t.Error("opened with a file for the artifact directory")
+	if _, err := urza.Open(t.Context(), urza.Config{WorkDir: dir}); !errors.Is(err, urza.ErrArtifactDir) || !strings.Contains(err.Error(), dir+"/var/urza/artifacts: ") {
+		t.Errorf("a file for the artifact directory: %v", err)
+	}
+	for _, dir := range []string{"/proc/nowhere/artifacts", "/proc/artifacts"} { // nobody can make these
+		if _, err := urza.Open(t.Context(), urza.Config{WorkDir: t.TempDir(), ArtifactDir: dir}); !errors.Is(err, urza.ErrArtifactDir) || !strings.Contains(err.Error(), dir+": ") {
+			t.Errorf("%s: %v", dir, err)
+		}
 	}
 	dir = t.TempDir()
 	write(t, dir+"/var/urza/catalog.db", "this is no database, but it is long enough to be taken for one ......", 0)
-	if _, err := urza.Open(t.Context(), urza.Config{WorkDir: dir}); err == nil {
+	if _, err := urza.Open(t.Context(), urza.Config{WorkDir: dir}); err == nil || errors.Is(err, urza.ErrArtifactDir) {
 		t.Error("opened with something else for the catalogue")
 	}
 }

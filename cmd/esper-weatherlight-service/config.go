@@ -3,6 +3,8 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"log/slog"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -17,24 +19,22 @@ func (a *app) configCommand() *cobra.Command {
 		Use:   "config",
 		Short: "Print the resolved settings, secrets masked",
 		Long: `Prints every setting with the value that is in force, whether that is the default
-or was set, in the environment or in .env, and what it means. Secrets are masked.`,
+or was set, in the environment or in .env, and what it means. Secrets are masked.
+A variable that looks like a setting and is none is told of on stderr.`,
 		Args: argsError(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
-			vars, err := variables(a.environ)
+			s, vars, err := loadSettings(a.environ)
 			if err != nil {
 				return err
 			}
-			s, err := parseSettings(vars)
-			if err != nil {
-				return err
-			}
+			warnOfUnknown(vars, newLogger(a.Err, s.LogFormat, slog.LevelWarn))
 			list := s.describe(vars)
 			if a.json {
 				return printJSON(a.Out, list)
 			}
 			rows := make([][]string, len(list))
 			for i, l := range list {
-				rows[i] = []string{l.Name, cmp.Or(l.Value, l.unset), l.from(), l.Meaning}
+				rows[i] = []string{l.Name, l.text(), l.from(), l.Meaning}
 			}
 			return printTable(a.Out, []string{"SETTING", "VALUE", "FROM", "MEANING"}, rows)
 		},
@@ -48,6 +48,7 @@ type setting struct {
 	Set     bool   `json:"set"`   // by the environment or .env; else it is the default
 	Default string `json:"default"`
 	Meaning string `json:"meaning"`
+	Path    string `json:"path,omitempty"` // absolute, of the file or folder that the value names
 
 	unset string // what to show where there is no value
 }
@@ -57,6 +58,14 @@ const (
 	secretMissing = "(not set: required)"
 	secretInFile  = "(in the file of ESPER_LEYLINE_SECRET_FILE)"
 )
+
+// text is the value, or what stands in its place, and where a relative path leads.
+func (s setting) text() string {
+	if s.Path != "" && !strings.HasSuffix(s.Value, s.Path) {
+		return s.Value + " (" + s.Path + ")"
+	}
+	return cmp.Or(s.Value, s.unset)
+}
 
 // from says where the value comes from.
 func (s setting) from() string {
@@ -89,6 +98,7 @@ func (s settings) describe(vars map[string]string) []setting {
 		if l.Value == "" {
 			l.Value = l.Default
 		}
+		l.Path = namedPath(l.Name, l.Value)
 		if l.Name == "ESPER_LEYLINE_SECRET" && s.SecretFile != "" {
 			l.unset = secretInFile
 		}
@@ -96,6 +106,31 @@ func (s settings) describe(vars map[string]string) []setting {
 	}
 	slices.SortStableFunc(list, func(a, b setting) int { return strings.Compare(a.Name, b.Name) })
 	return list
+}
+
+// namedPath returns the absolute path that the value of a setting names, "" where
+// it names none.
+func namedPath(name, value string) string {
+	switch name {
+	case "URZA_DATABASE_URL":
+		_, value, _ = strings.Cut(value, "://")
+		value, _, _ = strings.Cut(value, "?")
+		value = strings.TrimPrefix(value, "/")
+		if value == ":memory:" {
+			return ""
+		}
+	case "URZA_ARTIFACT_DIR", "TAMIYO_POLICY_DIR", "ESPER_LEYLINE_SECRET_FILE", "ESPER_LEYLINE_SECRET_ACCEPTED_FILE":
+	default:
+		return ""
+	}
+	if value == "" {
+		return ""
+	}
+	path, err := filepath.Abs(value)
+	if err != nil {
+		return ""
+	}
+	return path
 }
 
 // unsetName returns the name that holds where none is set, as oona knows it; ""

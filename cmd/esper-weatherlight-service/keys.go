@@ -49,6 +49,12 @@ func (a *app) openToolKeys(s settings, log *slog.Logger) (*leyline.KeyFiles, err
 }
 
 func openKeyFiles(s settings, acceptedOptional bool, log *slog.Logger) (*leyline.KeyFiles, error) {
+	if s.SecretFile != "" && !s.Secret.IsZero() {
+		return nil, usageErrorf("ESPER_LEYLINE_SECRET and ESPER_LEYLINE_SECRET_FILE are both set: set one of them, not both")
+	}
+	if s.SecretAcceptedFile != "" && len(s.SecretAccepted) > 0 {
+		return nil, usageErrorf("ESPER_LEYLINE_SECRET_ACCEPTED and ESPER_LEYLINE_SECRET_ACCEPTED_FILE are both set: set one of them, not both")
+	}
 	keys, err := leyline.OpenKeyFiles(leyline.KeyFilesConfig{
 		SigningFile:      s.SecretFile,
 		Signing:          s.Secret,
@@ -59,7 +65,7 @@ func openKeyFiles(s settings, acceptedOptional bool, log *slog.Logger) (*leyline
 	})
 	switch {
 	case errors.Is(err, leyline.ErrNoSecret):
-		return nil, usageErrorf("ESPER_LEYLINE_SECRET, or ESPER_LEYLINE_SECRET_FILE, must be set: %w", err)
+		return nil, usageErrorf("ESPER_LEYLINE_SECRET, or ESPER_LEYLINE_SECRET_FILE, must be set, to what the fleet uses; for a new fleet \"openssl rand -hex 32\" makes one: %w", err)
 	case err != nil:
 		name := secretVariable(s)
 		if file, ok := errors.AsType[*fs.PathError](err); ok && file.Path == s.SecretAcceptedFile {
@@ -76,8 +82,6 @@ func openKeyFiles(s settings, acceptedOptional bool, log *slog.Logger) (*leyline
 // secretVariable names the setting that the secret comes from.
 func secretVariable(s settings) string {
 	switch {
-	case s.SecretFile != "" && !s.Secret.IsZero():
-		return "ESPER_LEYLINE_SECRET and ESPER_LEYLINE_SECRET_FILE"
 	case s.SecretFile != "":
 		return "ESPER_LEYLINE_SECRET_FILE"
 	case s.SecretAcceptedFile != "" && !s.Secret.IsZero():

@@ -3,6 +3,8 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -20,10 +22,25 @@ func libraryConfig(s settings, log *slog.Logger) (urza.Config, error) {
 		MinFreeBytes:     cmp.Or(s.MinFree, -1),
 		Logger:           log,
 	}
+	if err := (urza.Config{DatabaseURL: s.DatabaseURL}).Validate(); err != nil {
+		return cfg, usageErrorf("URZA_DATABASE_URL: %w", err)
+	}
 	if err := cfg.Validate(); err != nil {
-		return cfg, usageErrorf("URZA_DATABASE_URL, URZA_ARTIFACT_DIR: %w", err)
+		return cfg, usageErrorf("URZA_ARTIFACT_DIR: %w", err)
 	}
 	return cfg, nil
+}
+
+// openLibrary opens the library; the error names the setting that it is about.
+func openLibrary(ctx context.Context, cfg urza.Config) (*urza.Library, error) {
+	library, err := urza.Open(ctx, cfg)
+	switch {
+	case err == nil || ctx.Err() != nil:
+		return library, err
+	case errors.Is(err, urza.ErrArtifactDir):
+		return nil, fmt.Errorf("URZA_ARTIFACT_DIR=%q: %w", cfg.ArtifactDir, err)
+	}
+	return nil, fmt.Errorf("URZA_DATABASE_URL=%q: %w", cfg.DatabaseURL, err)
 }
 
 // addArtifact stores a file under a blueprint, with nothing else to say of it.

@@ -44,7 +44,7 @@ func runningService(t testing.TB) *service {
 	t.Helper()
 	bus := newTestBus(t)
 	dir := t.TempDir()
-	s, err := loadSettings(bus.environ(
+	s, _, err := loadSettings(bus.environ(
 		"URZA_DATABASE_URL=sqlite:///"+filepath.Join(dir, "catalog.db"),
 		"URZA_ARTIFACT_DIR="+filepath.Join(dir, "artifacts"),
 		"TAMIYO_POLICY_DIR="+filepath.Join(dir, "policies"),

@@ -105,12 +105,12 @@ type keptPolicies struct {
 
 // kept reads the policies that the service on this host has on disk.
 func (a *app) kept() (keptPolicies, error) {
-	s, err := loadSettings(a.environ)
+	s, err := a.settings()
 	if err != nil {
 		return keptPolicies{}, err
 	}
 	state, err := tamiyo.ReadState(s.PolicyDir)
-	return keptPolicies{state.Current, state.Previous}, err
+	return keptPolicies{state.Current, state.Previous}, policyDirTrouble(s, err)
 }
 
 func (a *app) policyShowCommand() *cobra.Command {

@@ -68,7 +68,7 @@ const toolPatience = 5 * time.Second
 
 // client connects with the settings, for a command that is not the service.
 func (a *app) client(ctx context.Context, service string) (*oona.Client, error) {
-	s, err := loadSettings(a.environ)
+	s, err := a.settings()
 	if err != nil {
 		return nil, err
 	}

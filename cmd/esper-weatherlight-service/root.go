@@ -22,6 +22,7 @@ type app struct {
 	stdio
 	environ []string
 	json    bool
+	warned  bool // of variables that are no settings
 }
 
 // run runs one command and returns the exit code of the process.
@@ -37,6 +38,19 @@ func run(ctx context.Context, io stdio, environ, args []string) int {
 		fmt.Fprintln(io.Err, "esper-weatherlight-service:", message)
 	}
 	return code
+}
+
+// settings reads the settings, and tells once of variables that look like one.
+func (a *app) settings() (settings, error) {
+	s, vars, err := loadSettings(a.environ)
+	if err != nil {
+		return s, err
+	}
+	if !a.warned {
+		a.warned = true
+		warnOfUnknown(vars, newLogger(a.Err, s.LogFormat, s.LogLevel.Level))
+	}
+	return s, nil
 }
 
 func (a *app) rootCommand() *cobra.Command {

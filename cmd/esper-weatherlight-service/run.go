@@ -1,10 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
+	"net/url"
 	"os/signal"
 	"sync"
 	"syscall"
@@ -45,13 +48,38 @@ in memory, for other processes to join at --listen: for trying things out.`,
 // section 6). The Python side's default is below it.
 const minNonceCacheSize = 65536
 
+// listen starts a bus of our own.
+func listen(address string, log *slog.Logger) (*oonatest.Bus, error) {
+	bus, err := oonatest.Listen(address)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, usageErrorf("--listen %s: something listens there already; if it is a Redis, leave out --embedded, and REDIS_URL says where it is; otherwise take another address, as --listen 127.0.0.1:0", address)
+	case err != nil:
+		return nil, usageErrorf("--listen %s: %w", address, cmp.Or(errors.Unwrap(err), err))
+	}
+	if !onLoopback(bus.URL()) {
+		log.Warn("the bus listens beyond this host, and asks nobody for a password: whoever reaches it can use it", "redis_url", bus.URL(), "only_here", "--listen 127.0.0.1:6379")
+	}
+	return bus, nil
+}
+
+// onLoopback reports whether only this host reaches the address.
+func onLoopback(busURL string) bool {
+	u, err := url.Parse(busURL)
+	if err != nil {
+		return false
+	}
+	addr, err := netip.ParseAddr(u.Hostname())
+	return err == nil && addr.IsLoopback()
+}
+
 // serve runs the service until a signal asks it to stop. A bus of our own
 // listens at embedded, if that is not empty.
 func (a *app) serve(ctx context.Context, embedded string) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-	s, err := loadSettings(a.environ)
+	s, err := a.settings()
 	if err != nil {
 		return err
 	}
@@ -69,9 +97,9 @@ func (a *app) serve(ctx context.Context, embedded string) error {
 		return err
 	}
 	if embedded != "" {
-		bus, err := oonatest.Listen(embedded)
+		bus, err := listen(embedded, log)
 		if err != nil {
-			return usageErrorf("--listen: %w", err)
+			return err
 		}
 		defer bus.Close()
 		s.RedisURL = bus.URL()

@@ -70,7 +70,7 @@ func newServiceOn(ctx context.Context, bus *oona.Client, s settings, keys *leyli
 		return nil, errors.Join(err, svc.close())
 	}
 	cfg.OnIntegrity = svc.tellIntegrity
-	if svc.library, err = urza.Open(ctx, cfg); err != nil {
+	if svc.library, err = openLibrary(ctx, cfg); err != nil {
 		return nil, errors.Join(err, svc.close())
 	}
 	if err := svc.compose(ctx, s, keys); err != nil {

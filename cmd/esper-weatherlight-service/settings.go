@@ -1,17 +1,17 @@
 package main
 
 import (
+	"cmp"
 	"errors"
-	"io/fs"
 	"log/slog"
 	"maps"
 	"net"
 	"reflect"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/caarlos0/env/v11"
-	"github.com/joho/godotenv"
 
 	"github.com/esper-lite/esper/leyline"
 	"github.com/esper-lite/esper/oona"
@@ -73,14 +73,16 @@ type settings struct {
 	LogFormat logFormat `env:"LOG_FORMAT" envDefault:"auto" meaning:"auto (text on a terminal), text or json"`
 }
 
-// loadSettings reads the environment and the .env file. Every error is a usage
-// error of one line that names the variable, and shows no secret.
-func loadSettings(environ []string) (settings, error) {
+// loadSettings reads the environment and the .env file, and also returns the
+// variables that they have. Every error is a usage error of one line that names the
+// variable, and shows no secret.
+func loadSettings(environ []string) (settings, map[string]string, error) {
 	vars, err := variables(environ)
 	if err != nil {
-		return settings{}, err
+		return settings{}, nil, err
 	}
-	return parseSettings(vars)
+	s, err := parseSettings(vars)
+	return s, vars, err
 }
 
 // parseSettings is loadSettings for variables that are known.
@@ -94,13 +96,9 @@ func parseSettings(vars map[string]string) (settings, error) {
 
 // variables merges the .env file under the environment. Empty counts as unset.
 func variables(environ []string) (map[string]string, error) {
-	vars, err := godotenv.Read()
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		vars = make(map[string]string)
-	case err != nil:
-		// The parser quotes the line, which may be the secret's.
-		return nil, usageErrorf(".env cannot be read as lines of NAME=value")
+	vars, err := readDotenv()
+	if err != nil {
+		return nil, err
 	}
 	maps.Copy(vars, env.ToMap(environ))
 	maps.DeleteFunc(vars, func(_, value string) bool { return value == "" })
@@ -123,7 +121,22 @@ func settingsError(err error, vars map[string]string) error {
 	if field.Type == reflect.TypeFor[secretList]() {
 		return usageErrorf("%s: %s", name, reasonText(parse.Err))
 	}
-	return usageErrorf("%s=%q: %s", name, vars[name], reasonText(parse.Err))
+	return usageErrorf("%s=%q: %s", name, vars[name], cmp.Or(numberText(field.Type, parse.Err), reasonText(parse.Err)))
+}
+
+// numberText says what is wrong with what should be a number or a bool, "" if it
+// is about anything else.
+func numberText(t reflect.Type, err error) string {
+	_, number := errors.AsType[*strconv.NumError](err)
+	switch {
+	case !number:
+		return ""
+	case t.Kind() == reflect.Bool:
+		return "neither true nor false"
+	case errors.Is(err, strconv.ErrRange):
+		return "too large"
+	}
+	return "not a whole number"
 }
 
 // reasonText says what is wrong with a value, without the name of a Go function.

@@ -25,10 +25,11 @@ func TestWrongSettings(t *testing.T) {
 		args  []string
 		names string
 	}{
-		{"no secret", nil, nil, "ESPER_LEYLINE_SECRET"},
+		{"no secret", nil, nil, "openssl rand -hex 32"},
 		{"empty secret", with(nil, "ESPER_LEYLINE_SECRET", ""), nil, "ESPER_LEYLINE_SECRET"},
 		{"blank secret", with(nil, "ESPER_LEYLINE_SECRET", " \t "), nil, "ESPER_LEYLINE_SECRET"},
-		{"secret twice", with(secret, "ESPER_LEYLINE_SECRET_FILE", "x"), nil, "ESPER_LEYLINE_SECRET_FILE"},
+		{"secret twice", with(secret, "ESPER_LEYLINE_SECRET_FILE", "x"), nil, "ESPER_LEYLINE_SECRET and ESPER_LEYLINE_SECRET_FILE are both set: set one of them, not both"},
+		{"accepted twice", with(secret, "ESPER_LEYLINE_SECRET_ACCEPTED", "a", "ESPER_LEYLINE_SECRET_ACCEPTED_FILE", "x"), nil, "ESPER_LEYLINE_SECRET_ACCEPTED and ESPER_LEYLINE_SECRET_ACCEPTED_FILE are both set"},
 		{"secret file missing", with(nil, "ESPER_LEYLINE_SECRET_FILE", "nowhere"), nil, "ESPER_LEYLINE_SECRET_FILE"},
 		{"accepted file missing", with(secret, "ESPER_LEYLINE_SECRET_ACCEPTED_FILE", "nowhere"), nil, "ESPER_LEYLINE_SECRET_ACCEPTED_FILE"},
 		{"weak secret in strict mode", with(secret, "LEYLINE_MODE", "strict"), nil, "ESPER_LEYLINE_SECRET"},
@@ -42,12 +43,17 @@ func TestWrongSettings(t *testing.T) {
 		{"address", with(secret, "REDIS_URL", "http://:hunter2@localhost"), nil, "REDIS_URL"},
 		{"address that does not parse", with(secret, "REDIS_URL", "redis://:hunter2@local host:x"), nil, "REDIS_URL"},
 		{"streams", with(secret, "OONA_POLICY_STREAM", "oona.normal"), nil, "OONA_"},
-		{"catalogue", with(secret, "URZA_DATABASE_URL", "postgres://x/y"), nil, "URZA_DATABASE_URL"},
+		{"catalogue", with(secret, "URZA_DATABASE_URL", "postgres://x/y"), nil, "service: URZA_DATABASE_URL: urza: database URL"},
+		{"artifacts at the root", with(secret, "URZA_ARTIFACT_DIR", "/"), nil, "service: URZA_ARTIFACT_DIR: urza: artifact directory"},
+		{"word for a number", with(secret, "OONA_MAX_ATTEMPTS", "abc"), nil, `OONA_MAX_ATTEMPTS="abc": not a whole number`},
+		{"number too large", with(secret, "OONA_MESSAGE_TTL_MS", "9223372036854775808"), nil, `OONA_MESSAGE_TTL_MS="9223372036854775808": too large`},
+		{"word for a bool", with(secret, "KASMINA_COMMANDS", "perhaps"), nil, `KASMINA_COMMANDS="perhaps": neither true nor false`},
 		{"metrics address", with(secret, "WEATHERLIGHT_METRICS_ADDR", "9090"), nil, "WEATHERLIGHT_METRICS_ADDR"},
 		{"metrics port", with(secret, "WEATHERLIGHT_METRICS_ADDR", ":everything"), nil, "WEATHERLIGHT_METRICS_ADDR"},
 		{"flag", secret, []string{"--verbose"}, "--verbose"},
 		{"command", secret, []string{"prefech"}, "prefetch"},
 		{"argument", secret, []string{"prefetch"}, "prefetch"},
+		{"listen nowhere", secret, []string{"run", "--embedded", "--listen", "here"}, "--listen here: listen tcp: address here: missing port"},
 		{"listen alone", secret, []string{"run", "--listen", ":1"}, "--embedded"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -156,7 +162,7 @@ func TestConfigShowsWhatHolds(t *testing.T) {
 // TestNoValueIsEmpty: every setting shows something, and says what a 0 means.
 func TestNoValueIsEmpty(t *testing.T) {
 	t.Chdir(t.TempDir())
-	s, err := loadSettings(nil)
+	s, _, err := loadSettings(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +180,7 @@ func TestNoValueIsEmpty(t *testing.T) {
 // uses.
 func TestStreamNamesThatHold(t *testing.T) {
 	bus := newTestBus(t)
-	s, err := loadSettings(nil)
+	s, _, err := loadSettings(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

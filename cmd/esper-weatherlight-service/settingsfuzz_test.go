@@ -33,7 +33,7 @@ func FuzzSettings(f *testing.F) {
 		if name != "ESPER_LEYLINE_SECRET" && name != "ESPER_LEYLINE_SECRET_ACCEPTED" {
 			environ = append(environ, name+"="+value)
 		}
-		s, err := loadSettings(environ)
+		s, _, err := loadSettings(environ)
 		if err != nil {
 			if text := err.Error(); strings.ContainsAny(text, "\n\r") || strings.Contains(text, secret) {
 				t.Errorf("%q", text)

@@ -133,7 +133,7 @@ func (o *observer) countUnverified(now time.Time, keep time.Duration) int {
 // Redis for at most timeout. Nothing is logged: what is wrong with the bus is
 // shown.
 func (a *app) lookSettings(timeout time.Duration) (settings, *leyline.KeyFiles, error) {
-	s, err := loadSettings(a.environ)
+	s, err := a.settings()
 	if err != nil {
 		return s, nil, err
 	}

@@ -144,7 +144,7 @@ func TestFailureOnTheStream(t *testing.T) {
 	client := busClient(t, redis.URL(), "test")
 	packets := watchPackets(t, client, "")
 	urgent := watchPackets(t, client, client.Streams().Emergency)
-	s, err := loadSettings([]string{
+	s, _, err := loadSettings([]string{
 		"ESPER_LEYLINE_SECRET=" + testSecret, "REDIS_URL=" + redis.URL(),
 		"URZA_DATABASE_URL=sqlite:///" + filepath.Join(dir, "catalog.db"),
 		"URZA_ARTIFACT_DIR=" + filepath.Join(dir, "artifacts"),

@@ -27,7 +27,7 @@ func (a *app) urzaCommand() *cobra.Command {
 
 // withLibrary runs a command over the library of the settings.
 func (a *app) withLibrary(ctx context.Context, use func(settings, *urza.Library) error) error {
-	s, err := loadSettings(a.environ)
+	s, err := a.settings()
 	if err != nil {
 		return err
 	}
@@ -35,7 +35,7 @@ func (a *app) withLibrary(ctx context.Context, use func(settings, *urza.Library)
 	if err != nil {
 		return err
 	}
-	library, err := urza.Open(ctx, cfg)
+	library, err := openLibrary(ctx, cfg)
 	if err != nil {
 		return err
 	}
