@@ -120,6 +120,7 @@ type sealedMessage struct {
 // sealer seals messages one behind the other, into memory that they share.
 type sealer struct {
 	client *Client
+	now    time.Time // when what does not say so is issued
 	buf    []byte
 	block  int
 	asker  string // source of the last request that was answered
@@ -132,7 +133,7 @@ const (
 
 // sealer returns one for about n messages.
 func (c *Client) sealer(n int) sealer {
-	return sealer{client: c, block: min(max(n, 1)*sealRoom, sealBlock)}
+	return sealer{client: c, now: time.Now(), block: min(max(n, 1)*sealRoom, sealBlock)}
 }
 
 // sealAll seals what was admitted.
@@ -157,6 +158,9 @@ func (c *Client) sealAll(out []Outgoing, receipts []Receipt) (*addition, error) 
 func (s *sealer) seal(stream string, o *Outgoing) (sealedMessage, error) {
 	h := o.Header
 	h.Audience = audience(stream)
+	if h.IssuedAt.IsZero() {
+		h.IssuedAt = s.now
+	}
 	if o.Once && h.MessageID == "" {
 		h.MessageID = newMessageID()
 	}

@@ -34,6 +34,7 @@ type ours struct {
 	client *oona.Client
 	rdb    redis.UniversalClient
 	pad    string
+	names  []string // of the blueprints
 }
 
 func newOona(ctx context.Context, o Options) (Contender, error) { return openOurs(ctx, o) }
@@ -64,6 +65,7 @@ func openOurs(ctx context.Context, o Options) (*ours, error) {
 		client: client,
 		rdb:    redisserver.Connect(o.Addr, o.Cluster),
 		pad:    padding(o.Payload),
+		names:  blueprintIDs(o.Catalogue),
 	}, nil
 }
 
@@ -96,10 +98,18 @@ func (c *ours) Publish(ctx context.Context, first, n int) error {
 func (c *ours) request(number int, now *timestamppb.Timestamp) *pb.KernelPrefetchRequest {
 	return &pb.KernelPrefetchRequest{
 		RequestId:     string(appendRequestID(nil, number)),
-		BlueprintId:   blueprintID(number % max(c.opts.Catalogue, 1)),
+		BlueprintId:   c.names[number%len(c.names)],
 		TrainingRunId: c.pad,
 		IssuedAt:      now,
 	}
+}
+
+func blueprintIDs(n int) []string {
+	ids := make([]string, max(n, 1))
+	for i := range ids {
+		ids[i] = blueprintID(i)
+	}
+	return ids
 }
 
 // blueprintID names the i-th blueprint of the library.
