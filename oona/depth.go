@@ -13,7 +13,12 @@ import (
 //go:embed depth.lua
 var depthSource string
 
-var depthScript = redis.NewScript(depthSource)
+// groupsSource begins the scripts that look at the groups of streams.
+//
+//go:embed groups.lua
+var groupsSource string
+
+var depthScript = redis.NewScript(groupsSource + depthSource)
 
 // A client that publishes looks how much waits, with the commands that it sends
 // anyway: often when something waits, and when next to nothing did, as soon as it

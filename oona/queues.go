@@ -12,7 +12,7 @@ import (
 //go:embed queues.lua
 var queuesSource string
 
-var queuesScript = redis.NewScript(queuesSource)
+var queuesScript = redis.NewScript(groupsSource + queuesSource)
 
 // Queue is what a consumer group has not finished of a stream; for a stream
 // without groups there is one Queue without a Group.
