@@ -29,8 +29,9 @@ var ErrNoAnswer = errors.New("kasmina: no answer")
 // AnswerError is the library's answer that there is no kernel.
 type AnswerError struct {
 	BlueprintID string
-	// Reason is as in contract section 3: missing_artifact,
-	// artifact_not_found, checksum_mismatch, catalog_unavailable.
+	// Reason is missing_artifact, artifact_not_found, checksum_mismatch,
+	// catalog_unavailable, artifact_unreadable or malformed_record, or one of a
+	// newer service; infra/operations.md explains them.
 	Reason string
 }
 

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Artifact is a compiled kernel by reference, as a prefetch answer describes it
-// (contract section 3). Only this travels on the bus.
+// Artifact is a compiled kernel by reference, as a KernelArtifactReady describes
+// it. Only this travels on the bus.
 type Artifact struct {
 	BlueprintID string
 	// Ref is the path of the file.

@@ -3,6 +3,11 @@
 // on. It knows no bus; package oona carries its entries over Redis Streams, and
 // everything here works as well with any other transport.
 //
+// The contract itself, of wire, disk, telemetry and settings, is contract.md in
+// this folder: "contract section 2" in a comment is its section 2. The messages
+// are in leyline.proto, their Go types in package leylinepb; package leylinetest
+// tests a [ReplayStore] of yours, package leylineprom turns telemetry into metrics.
+//
 // # Promises
 //
 // An entry is two fields: payload, a serialized BusEnvelope, and signature, the

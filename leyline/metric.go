@@ -17,7 +17,7 @@ const (
 // method AppendMetrics(dst []Metric) []Metric; telemetry packets and the
 // metrics page are two views of the same slice.
 type Metric struct {
-	Name       string // dotted, as in contract section 5
+	Name       string // dotted, such as urza.prefetch.hits: contract section 5
 	Value      float64
 	Unit       string            // one of the Unit constants
 	Attributes map[string]string // nil for most; read-only once appended

@@ -110,9 +110,10 @@ type Identity struct {
 }
 
 // IdentityOf returns the identity of a decoded message: its own id and time
-// where its type has them (contract section 2), otherwise the signed message_id
-// and issued_at_ms of its envelope. A type that needs its own id and has an
-// empty one is [Malformed].
+// where its type has them, otherwise the signed message_id and issued_at_ms of
+// its envelope. A KernelPrefetchRequest has request_id and issued_at, an
+// AdaptationCommand command_id and issued_at, an answer the request_id: these
+// with an empty id are [Malformed] (contract section 2).
 func IdentityOf(env Envelope, msg proto.Message) (Identity, error) {
 	id := Identity{IssuedAtMs: env.issuedAtMs}
 	switch m := msg.(type) {

@@ -11,7 +11,7 @@ import (
 
 // Defaults of [Config].
 const (
-	DefaultMessageTTL  = 15 * time.Minute // OONA_MESSAGE_TTL_MS, contract section 6
+	DefaultMessageTTL  = 15 * time.Minute // OONA_MESSAGE_TTL_MS
 	DefaultReclaimIdle = 30 * time.Second // below the 60 s of Python members of a group
 	DefaultMaxAttempts = 5
 	// DefaultHandlerTimeout bounds one call of a handler.
@@ -55,7 +55,8 @@ type Config struct {
 	// with [ErrRateLimited]. Zero means [DefaultEmergencyPerMinute], a negative
 	// number no limit.
 	EmergencyPerMinute int
-	// Logger receives what an operator must know. Nil discards.
+	// Logger receives what an operator must know. Nil discards. Of what go-redis
+	// writes to stderr see [Connect].
 	Logger *slog.Logger
 }
 

@@ -13,14 +13,69 @@
 // their context ends, wait while Redis is away, and pass on only messages that
 // are authentic, current and, where that is asked for, not replayed.
 //
-//	keys, err := leyline.NewKeyring(secret)
-//	codec, err := leyline.NewCodec(leyline.CodecConfig{Keys: keys, Source: "prefetch/" + host})
-//	client, err := oona.Connect(ctx, oona.Config{URL: url, Codec: codec, Consumer: host + "-" + bootID})
-//	...
-//	err = client.Consume(ctx, oona.Subscription{Stream: client.Streams().KernelRequests, Group: "weatherlight"},
-//		oona.Each(func(ctx context.Context, req *leylinepb.KernelPrefetchRequest, m *oona.Message) ([]proto.Message, error) {
-//			return []proto.Message{answer(req)}, nil
-//		}))
+// # Use
+//
+// A process connects. The messages are in package leyline/leylinepb, whose
+// comments say which fields are required.
+//
+//	func connect(ctx context.Context, url string, secret leyline.Secret) (*oona.Client, error) {
+//		keys, err := leyline.NewKeyring(secret)
+//		if err != nil {
+//			return nil, err
+//		}
+//		codec, err := leyline.NewCodec(leyline.CodecConfig{Keys: keys, Source: "trainer/host-1"})
+//		if err != nil {
+//			return nil, err
+//		}
+//		return oona.Connect(ctx, oona.Config{URL: url, Codec: codec, Consumer: "trainer-host-1"})
+//	}
+//
+// It publishes what others handle. Who waits for an answer finds out where the
+// answers will begin before it asks, and bounds ctx:
+//
+//	func ask(ctx context.Context, client *oona.Client, id, blueprint string) (path string, err error) {
+//		tail, err := client.Tail(ctx, client.Streams().KernelReady, client.Streams().KernelErrors)
+//		if err != nil {
+//			return "", err
+//		}
+//		request := &leylinepb.KernelPrefetchRequest{RequestId: id, BlueprintId: blueprint, IssuedAt: timestamppb.Now()}
+//		if _, err := client.Publish(ctx, request); err != nil {
+//			return "", err
+//		}
+//		answer := errors.New("no answer in time")
+//		ctx, done := context.WithCancel(ctx)
+//		defer done()
+//		err = client.Follow(ctx, oona.Following{From: tail},
+//			oona.HandlerFunc(func(_ context.Context, batch []*oona.Message) []oona.Result {
+//				for _, m := range batch {
+//					switch a := m.Body.(type) {
+//					case *leylinepb.KernelArtifactReady:
+//						if a.GetRequestId() == id {
+//							path, answer = a.GetArtifactRef(), nil
+//							done()
+//						}
+//					case *leylinepb.KernelArtifactError:
+//						if a.GetRequestId() == id {
+//							answer = errors.New(a.GetReason())
+//							done()
+//						}
+//					}
+//				}
+//				return make([]oona.Result, len(batch))
+//			}))
+//		return path, errors.Join(err, answer)
+//	}
+//
+// For kernels there is less to write: kasmina.Coordinator does all this, for many
+// at once, and asks again when an answer is lost. A consumer answers:
+//
+//	func serve(ctx context.Context, client *oona.Client, path string) error {
+//		return client.Consume(ctx, oona.Subscription{Stream: client.Streams().KernelRequests, Group: "weatherlight"},
+//			oona.Each(func(_ context.Context, r *leylinepb.KernelPrefetchRequest, _ *oona.Message) ([]proto.Message, error) {
+//				ready := &leylinepb.KernelArtifactReady{RequestId: r.GetRequestId(), BlueprintId: r.GetBlueprintId(), ArtifactRef: path}
+//				return []proto.Message{ready}, nil
+//			}))
+//	}
 //
 // # What a handler may answer
 //
@@ -65,7 +120,7 @@
 //
 // On a Redis with access control, this is all that a client needs:
 //
-//	ACL SETUSER weatherlight on >PASSWORD resetkeys ~oona* resetchannels -@all
+//	ACL SETUSER weatherlight on >PASSWORD resetkeys ~oona.* ~oona:* resetchannels -@all
 //		+hello +auth +ping +time +eval +evalsha
 //		+xadd +xack +xlen +xdel +xtrim +xrange +xread +xreadgroup +xpending +xclaim
 //		+xgroup|create +xgroup|delconsumer +xinfo|stream +xinfo|groups +xinfo|consumers
@@ -74,6 +129,6 @@
 // The command reads more, for its status and dead letters: its rights are in
 // infra/operations.md. With +config|get a client also refuses a server that
 // evicts keys, and warns of one that keeps no append-only file. On a Cluster the
-// keys are ~{oona}*, and clients also need +cluster|slots +cluster|shards
+// keys are ~{oona}.* ~{oona}:*, and clients also need +cluster|slots +cluster|shards
 // +command +readonly; a database other than 0 needs +select.
 package oona

@@ -7,8 +7,8 @@ import (
 	"github.com/esper-lite/esper/leyline"
 )
 
-// AppendMetrics appends the client's figures to dst, under the names of the
-// contract (section 5) and ours. It sends nothing: depths are as last seen, see
+// AppendMetrics appends the client's figures to dst, under the names of
+// leyline/contract.md, section 5, and ours. It sends nothing: depths are as last seen, see
 // [Client.Depth].
 func (c *Client) AppendMetrics(dst []leyline.Metric) []leyline.Metric {
 	dst = c.appendPublishing(dst)

@@ -9,8 +9,8 @@ import (
 	pb "github.com/esper-lite/esper/leyline/leylinepb"
 )
 
-// Streams names the streams of a fleet. An empty name means the contract's
-// default (section 1), on a Redis Cluster with the hash tag {oona}.
+// Streams names the streams of a fleet. An empty name means the
+// default, which is that of every fleet, on a Redis Cluster with the hash tag {oona}.
 type Streams struct {
 	Normal         string // default oona.normal
 	Emergency      string // default oona.emergency

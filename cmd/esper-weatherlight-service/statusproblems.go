@@ -244,7 +244,7 @@ var refusalHints = map[leyline.Reason]string{
 	leyline.BadSignature:  "Forged; or " + otherSecret + ".",
 	leyline.TooLarge:      "Larger than OONA_MAX_MESSAGE_BYTES.",
 	leyline.NotAMessage:   "Something that is not a message is written to this stream.",
-	leyline.Stale:         "Older than KERNEL_FRESHNESS_WINDOW_MS when they came: recorded messages, or a producer whose clock is late.",
+	leyline.Stale:         "Older than KERNEL_FRESHNESS_WINDOW_MS when they came, or without issued_at: recorded messages, or a producer whose clock is late.",
 	leyline.Future:        "The clock of a producer is ahead by more than LEYLINE_CLOCK_SKEW.",
 	leyline.Replayed:      "Sent again under an id that was used before: a recording, or a producer that reuses ids.",
 	leyline.WrongAudience: "Signed for another stream and copied to this one.",
