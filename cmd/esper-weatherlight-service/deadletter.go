@@ -111,6 +111,10 @@ func (a *app) printLetters(letters []oona.Letter) error {
 	if a.json {
 		return printJSON(a.Out, list)
 	}
+	if len(list) == 0 {
+		_, err := fmt.Fprintln(a.Out, "no dead letters")
+		return err
+	}
 	return printTable(a.Out, []string{"ID", "REASON", "TYPE", "STREAM", "ATTEMPTS", "LAST FAILED", "ERROR"}, rows)
 }
 

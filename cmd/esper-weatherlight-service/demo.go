@@ -28,6 +28,9 @@ func (a *app) demoCommand() *cobra.Command {
 		Short: "Show everything in one process, without Redis and without settings",
 		Args:  argsError(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if a.json {
+				return usageErrorf("demo: it is told to people, and has no --json")
+			}
 			dir, err := os.MkdirTemp("", "weatherlight-demo-")
 			if err != nil {
 				return err
@@ -306,8 +309,9 @@ func (d *demo) summary(ctx context.Context) error {
 		return fmt.Errorf("%d requests have %d answers", requests, answers)
 	}
 	d.say("nothing was lost")
-	d.say("")
-	d.say("Next: set ESPER_LEYLINE_SECRET and REDIS_URL, and run esper-weatherlight-service;")
+	fmt.Fprintln(d.out)
+	d.say("Next: set ESPER_LEYLINE_SECRET and REDIS_URL, and run esper-weatherlight-service,")
+	d.say(`which "go install ./cmd/esper-weatherlight-service" puts into $(go env GOPATH)/bin;`)
 	d.say("or read the README on embedding the packages.")
 	return nil
 }

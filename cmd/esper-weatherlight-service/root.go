@@ -69,11 +69,13 @@ Exit codes: 0 done, or stopped by SIGINT or SIGTERM; 1 failed; 2 wrong settings
 or usage; 3 the answer was an error.`,
 		Args:          onlyCommands,
 		RunE:          serve.RunE,
+		Version:       readBuildInfo().String(), // for --version
 		SilenceUsage:  true,
 		SilenceErrors: true,
 
 		SuggestionsMinimumDistance: 2,
 	}
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.Flags().AddFlagSet(serve.Flags())
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print results as one JSON document")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageErrorf("%w", err) })
@@ -87,7 +89,7 @@ func onlyCommands(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	hint := ""
+	hint := fmt.Sprintf("; %q lists the commands", cmd.CommandPath()+" --help")
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 		hint = fmt.Sprintf("; did you mean %s?", strings.Join(near, " or "))
 	}

@@ -52,6 +52,8 @@ func TestWrongSettings(t *testing.T) {
 		{"metrics port", with(secret, "WEATHERLIGHT_METRICS_ADDR", ":everything"), nil, "WEATHERLIGHT_METRICS_ADDR"},
 		{"flag", secret, []string{"--verbose"}, "--verbose"},
 		{"command", secret, []string{"prefech"}, "prefetch"},
+		{"no such command", secret, []string{"nonsense"}, `unknown command "nonsense"; "esper-weatherlight-service --help" lists the commands`},
+		{"no such subcommand", secret, []string{"urza", "nonsense"}, `"esper-weatherlight-service urza --help" lists`},
 		{"argument", secret, []string{"prefetch"}, "prefetch"},
 		{"listen nowhere", secret, []string{"run", "--embedded", "--listen", "here"}, "--listen here: listen tcp: address here: missing port"},
 		{"listen alone", secret, []string{"run", "--listen", ":1"}, "--embedded"},

@@ -99,7 +99,7 @@ func absenceProblems(v *fleetView) []problem {
 	}
 	return []problem{{
 		severityCritical, "the fleet", "no Weatherlight process reports on this bus",
-		"Start one, or check that REDIS_URL names the bus of the fleet.",
+		"Start one, or check that REDIS_URL names the bus of the fleet. If Redis was just away, look again in ten seconds first.",
 	}}
 }
 

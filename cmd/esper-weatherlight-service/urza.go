@@ -173,6 +173,10 @@ func (a *app) printEntries(entries []urza.Entry) error {
 		}
 		return printJSON(a.Out, entries)
 	}
+	if len(entries) == 0 {
+		_, err := fmt.Fprintln(a.Out, "no records")
+		return err
+	}
 	rows := make([][]string, len(entries))
 	for i, e := range entries {
 		note := e.Checksum

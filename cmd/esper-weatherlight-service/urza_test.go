@@ -25,6 +25,9 @@ func TestUrzaCommands(t *testing.T) {
 		}
 		return stdout
 	}
+	if out := urza(0, "list"); out != "no records\n" {
+		t.Errorf("an empty list is %s", out)
+	}
 	urza(2, "add", kernel)
 	urza(2, "add", kernel, "--blueprint", "BP1", "--tier", "royal")
 	urza(1, "add", filepath.Join(dir, "nowhere"), "--blueprint", "BP1")
@@ -59,6 +62,13 @@ func TestUrzaCommands(t *testing.T) {
 		t.Errorf("verify: %s", out)
 	}
 	urza(0, "verify", "BP2")
+	for _, args := range [][]string{{"remove", "BP3"}, {"remove", "BP1", "BP3", "--yes"}} {
+		code, stdout, stderr := runProgram(t, dir, nil, append([]string{"urza"}, args...)...)
+		if code != 1 || stdout != "" || !strings.Contains(stderr, `no such blueprint: "BP3"`) || strings.Contains(stderr, "[y/N]") {
+			t.Errorf("%v: exit code %d: %s%s", args, code, stdout, stderr)
+		}
+	}
+	urza(0, "show", "BP1")
 	urza(1, "remove", "BP1") // asked, and stdin says nothing
 	urza(0, "remove", "BP1", "--yes")
 	urza(1, "show", "BP1")

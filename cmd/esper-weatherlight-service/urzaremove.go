@@ -19,10 +19,15 @@ func (a *app) urzaRemoveCommand() *cobra.Command {
 		Short: "Remove records and their artifacts; asks first, unless --yes",
 		Args:  argsError(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, ids []string) error {
-			if !yes && !a.confirm(fmt.Sprintf("Remove %s, with the artifacts?", strings.Join(ids, ", "))) {
-				return fmt.Errorf("nothing was removed; answer y, or use --yes")
-			}
 			return a.withLibrary(cmd.Context(), func(_ settings, l *urza.Library) error {
+				for _, id := range ids { // a record that cannot be read can be removed
+					if _, err := l.Record(cmd.Context(), id); errors.Is(err, urza.ErrNotFound) {
+						return fmt.Errorf("nothing was removed: %w", err)
+					}
+				}
+				if !yes && !a.confirm(fmt.Sprintf("Remove %s, with the artifacts?", strings.Join(ids, ", "))) {
+					return fmt.Errorf("nothing was removed; answer y, or use --yes")
+				}
 				removed, err := a.remove(cmd.Context(), l, ids)
 				if a.json {
 					err = errors.Join(printJSON(a.Out, removed), err)

@@ -35,6 +35,11 @@ func readBuildInfo() buildInfo {
 	return b
 }
 
+// String is all of it in one line.
+func (b buildInfo) String() string {
+	return fmt.Sprintf("esper-weatherlight-service %s (commit %s, %s, %s)", b.Version, b.Commit, b.Go, b.Platform)
+}
+
 func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
@@ -45,7 +50,7 @@ func (a *app) versionCommand() *cobra.Command {
 			if a.json {
 				return printJSON(a.Out, b)
 			}
-			_, err := fmt.Fprintf(a.Out, "esper-weatherlight-service %s (commit %s, %s, %s)\n", b.Version, b.Commit, b.Go, b.Platform)
+			_, err := fmt.Fprintln(a.Out, b)
 			return err
 		},
 	}
