@@ -3,11 +3,12 @@
 # this source with the Go that is installed, and from the redis-server that is
 # installed. Prints the variables by which the compose file takes them:
 #
-#   eval "$(infra/local-images.sh)"
+#   images=$(infra/local-images.sh) && eval "$images" &&
 #   docker-compose -f infra/docker-compose.weatherlight.yml up -d
 #
 # IMAGE_TAG is the tag of the images, "local" by default. With REDIS_IMAGE set,
-# Redis comes from that image, and none needs to be installed.
+# Redis comes from that image, and none needs to be installed. The first time it
+# takes a minute or two; what it does stands on stderr.
 set -eu
 cd "$(dirname "$0")/.."
 umask 022 # the images are run by users of their own
@@ -20,6 +21,7 @@ fail() { echo "infra/local-images.sh: $*" >&2; exit 1; }
 
 # image VARIABLE NAME: what is in $work/NAME as an image.
 image() {
+  echo "infra/local-images.sh: $2:$tag" >&2
   docker build -q -t "$2:$tag" "$work/$2" >"$work/log" 2>&1 || fail "docker build of $2: $(cat "$work/log")"
   echo "export $1=$2:$tag"
 }
@@ -46,6 +48,7 @@ redis() {
 ours() {
   out=$work/$2/out
   mkdir -p "$out/state"
+  echo "infra/local-images.sh: compiling $5" >&2
   GOOS=linux GOARCH=$arch infra/release.sh build "$5" "$out/$4"
   cp -L /etc/ssl/certs/ca-certificates.crt "$out/" 2>/dev/null || {
     echo "$2 gets no CA certificates: there is no /etc/ssl/certs/ca-certificates.crt here" >&2

@@ -106,6 +106,7 @@ func reloadKeys(ctx context.Context, keys *leyline.KeyFiles, log *slog.Logger) {
 func keepKeys(ctx context.Context, keys *leyline.KeyFiles, hangup <-chan os.Signal, log *slog.Logger) {
 	ticker := time.NewTicker(keyReload)
 	defer ticker.Stop()
+	signature := keys.Keyring().Sign(nil) // tells one signing key from another
 	failed := ""
 	for {
 		asked := false
@@ -121,7 +122,9 @@ func keepKeys(ctx context.Context, keys *leyline.KeyFiles, hangup <-chan os.Sign
 		case err != nil && (asked || err.Error() != failed):
 			log.Error("keys could not be read again; those in use stay", "error", err)
 		case changed:
-			log.Info("keys changed", "accepted", keys.Keyring().Len())
+			before := signature
+			signature = keys.Keyring().Sign(nil)
+			log.Info("keys changed", "accepted", keys.Keyring().Len(), "signing_changed", signature != before)
 		case asked:
 			log.Info("keys read again, nothing changed")
 		}

@@ -166,6 +166,9 @@ func TestSecretChangesUnderLoad(t *testing.T) {
 	if strings.Contains(r.service.stderr.String(), `"refused"`) || client.Refusals().Snapshot() != nil {
 		t.Errorf("messages were refused: %v", client.Refusals().Snapshot())
 	}
+	if n := strings.Count(r.service.stderr.String(), `"signing_changed":true`); n != 2 {
+		t.Errorf("the log tells %d times of another key that signs, want 2", n)
+	}
 	for _, secret := range []string{first, second, third} {
 		if strings.Contains(r.service.stderr.String(), secret) {
 			t.Error("a secret is in the log")

@@ -116,7 +116,7 @@ func TestOperationsFilesNameRealSettings(t *testing.T) {
 	for field := range reflect.TypeFor[settings]().Fields() {
 		known = append(known, field.Tag.Get("env"))
 	}
-	for _, file := range []string{"docker-compose.weatherlight.yml", "Dockerfile", "weatherlight.env", "systemd/esper-weatherlight.service", "operations.md"} {
+	for _, file := range []string{"docker-compose.weatherlight.yml", "Dockerfile", "weatherlight.env", "systemd/esper-weatherlight.service", "systemd/paths.env", "operations.md"} {
 		text, err := os.ReadFile("../../infra/" + file)
 		if err != nil {
 			t.Fatal(err)

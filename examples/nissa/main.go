@@ -7,7 +7,8 @@
 //	NISSA_DOCUMENTS  the file that documents are added to, - for stdout, none by default
 //
 // Redis and the keys are set as for the service: REDIS_URL, OONA_TELEMETRY_STREAM,
-// OONA_NORMAL_STREAM, ESPER_LEYLINE_SECRET and its variants.
+// OONA_NORMAL_STREAM, ESPER_LEYLINE_SECRET and its variants. "nissa healthcheck" asks
+// the one that runs here whether it is up.
 package main
 
 import (
@@ -17,6 +18,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -32,7 +34,15 @@ func main() {
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
-	if err := run(ctx, log); err != nil {
+	addr := cmp.Or(os.Getenv("NISSA_ADDR"), ":9464")
+	if len(os.Args) == 2 && os.Args[1] == "healthcheck" {
+		if err := healthcheck(ctx, addr); err != nil {
+			log.Error("not healthy", "error", err)
+			os.Exit(3)
+		}
+		return
+	}
+	if err := run(ctx, addr, log); err != nil {
 		log.Error("nissa ends", "error", err)
 		os.Exit(1)
 	}
@@ -40,7 +50,7 @@ func main() {
 }
 
 // run receives until ctx ends.
-func run(ctx context.Context, log *slog.Logger) (err error) {
+func run(ctx context.Context, addr string, log *slog.Logger) (err error) {
 	documents, err := openDocuments(os.Getenv("NISSA_DOCUMENTS"))
 	if err != nil {
 		return err
@@ -52,13 +62,19 @@ func run(ctx context.Context, log *slog.Logger) (err error) {
 	}
 	defer func() { err = errors.Join(err, bus.Close()) }()
 
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		return fmt.Errorf("NISSA_ADDR: %w", err)
+	}
+	log.Info("receiving telemetry", "redis", bus.Address(), "metrics", "http://"+listener.Addr().String()+"/metrics")
+
 	r := newReceiver(documents, log)
-	server := &http.Server{Addr: cmp.Or(os.Getenv("NISSA_ADDR"), ":9464"), Handler: r.routes(), ReadHeaderTimeout: 5 * time.Second}
+	server := &http.Server{Handler: r.routes(), ReadHeaderTimeout: 5 * time.Second}
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	served := make(chan error, 1)
 	go func() {
-		err := server.ListenAndServe()
+		err := server.Serve(listener)
 		stop(err)
 		served <- err
 	}()

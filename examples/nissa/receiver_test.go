@@ -91,6 +91,18 @@ func newBus(t *testing.T) *bus {
 	return b
 }
 
+func TestHealthcheck(t *testing.T) {
+	page := httptest.NewServer(newReceiver(new(documentLog), slog.New(slog.DiscardHandler)).routes())
+	addr := page.Listener.Addr().String()
+	if err := healthcheck(t.Context(), addr); err != nil {
+		t.Error(err)
+	}
+	page.Close()
+	if healthcheck(t.Context(), addr) == nil || healthcheck(t.Context(), "9464") == nil {
+		t.Error("healthy without a nissa")
+	}
+}
+
 func (b *bus) publish(msgs ...proto.Message) {
 	b.t.Helper()
 	if _, err := b.client.Publish(b.t.Context(), msgs...); err != nil {
