@@ -74,7 +74,7 @@ func TestDistance(t *testing.T) {
 // TestMisspeltSettingsAreTold: on stderr, by the service and by every command that
 // reads settings; by a name, never by a value, and not without end.
 func TestMisspeltSettingsAreTold(t *testing.T) {
-	bus := newTestBus(t)
+	bus := listenTestBus(t)
 	env := map[string]string{
 		"REDIS_URL": bus.url, "ESPER_LEYLINE_SECRET": testSecret, "ESPER_LEYLINE_SECRETS_FILE": "hunter2",
 		"WEATHERLIGHT_METRIC_ADDR": "", // empty counts as unset
