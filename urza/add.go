@@ -48,7 +48,8 @@ type Addition struct {
 // up to date; the record as it was saved is returned. When Add returns nil,
 // file and row are on disk. When it fails, the version from before is still
 // there, whole. The file of the version from before is removed in the end,
-// unless another record names it too.
+// unless another record names it too. What root adds belongs to the owner of the
+// artifact directory, so that a service that is not root can read it.
 //
 // Errors: [ErrTooLarge], [ErrNoSpace], *[ChecksumError] for a file that is not
 // the one that Update means, [ErrMalformed] for a record that cannot be kept

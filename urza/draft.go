@@ -57,6 +57,9 @@ func (s *store) write(ctx context.Context, source io.Reader, size int64, progres
 	if err != nil {
 		return nil, fmt.Errorf("urza: add: %w", err)
 	}
+	if folder, err := s.root.Load().Stat(s.dir); err == nil {
+		giveTo(f, folder)
+	}
 	var done int64
 	d.sum, _, err = copyHashed(ctx, f, source, func(n int) error {
 		if done += int64(n); s.maxSize >= 0 && done > s.maxSize {

@@ -2,7 +2,11 @@
 
 package urza
 
-import "syscall"
+import (
+	"io/fs"
+	"os"
+	"syscall"
+)
 
 // freeBytes returns what an unprivileged user may still write below dir.
 func freeBytes(dir string) (int64, error) {
@@ -15,6 +19,16 @@ func freeBytes(dir string) (int64, error) {
 
 func isFull(err error) bool {
 	return errorIsAny(err, syscall.ENOSPC, syscall.EDQUOT)
+}
+
+// giveTo gives f, which root has made, to whoever owns the folder: a service that
+// is not root must be able to read what root adds to its library. A root who may
+// not do that keeps it.
+func giveTo(f *os.File, folder fs.FileInfo) {
+	owner, ok := folder.Sys().(*syscall.Stat_t)
+	if ok && os.Geteuid() == 0 && (owner.Uid != 0 || owner.Gid != 0) {
+		_ = f.Chown(int(owner.Uid), int(owner.Gid))
+	}
 }
 
 // nonblocking keeps open from waiting for the other end of a fifo.

@@ -1,6 +1,8 @@
 package urza
 
 import (
+	"io/fs"
+	"os"
 	"syscall"
 	"unsafe"
 )
@@ -29,3 +31,5 @@ const nonblocking = 0
 
 // isUnsupported: Windows has no sync of folders.
 func isUnsupported(error) bool { return true }
+
+func giveTo(*os.File, fs.FileInfo) {}
