@@ -58,10 +58,7 @@ type project struct {
 func newProject(t *testing.T) *project {
 	t.Helper()
 	p := &project{t: t, name: "weatherlight-test-" + strconv.Itoa(os.Getpid()), redisPort: freePort(t), nissaPort: freePort(t)}
-	p.base = []string{"docker-compose"}
-	if _, err := exec.LookPath("docker-compose"); err != nil {
-		p.base = []string{"docker", "compose"}
-	}
+	p.base = composeCommand()
 	images := localImages(t)
 	checkServiceImage(t, images["WEATHERLIGHT_IMAGE"])
 	dotenv := filepath.Join(t.TempDir(), "env") // instead of anybody's .env
@@ -82,6 +79,14 @@ func newProject(t *testing.T) *project {
 		p.compose("down", "--volumes", "--remove-orphans", "--timeout", "20")
 	})
 	return p
+}
+
+// composeCommand is docker-compose, or what replaced it.
+func composeCommand() []string {
+	if _, err := exec.LookPath("docker-compose"); err != nil {
+		return []string{"docker", "compose"}
+	}
+	return []string{"docker-compose"}
 }
 
 // compose runs docker-compose on the file.
@@ -110,7 +115,7 @@ func (p *project) inspect(service, format string) string {
 func (p *project) upHealthy() {
 	p.t.Helper()
 	p.compose("up", "-d", "--no-build")
-	for _, service := range []string{"redis", "weatherlight"} {
+	for _, service := range []string{"redis", "weatherlight", "nissa"} {
 		eventually(p.t, 2*time.Minute, func() error {
 			if status := p.inspect(service, "{{.State.Health.Status}}"); status != "healthy" {
 				return fmt.Errorf("%s is %s: %s", service, status, p.inspect(service, "{{json .State.Health}}"))
@@ -163,6 +168,22 @@ func TestCompose(t *testing.T) {
 	bus.request(400, 600)
 	answers.oneEach(t, 600)
 	p.stopInOrder()
+}
+
+// TestComposeWithoutSecret: nothing is started without one, and compose says why.
+func TestComposeWithoutSecret(t *testing.T) {
+	if os.Getenv(containersVariable) != "1" {
+		t.Skip("docker-compose is needed only with " + containersVariable + "=1")
+	}
+	dotenv := filepath.Join(t.TempDir(), "env")
+	write(t, dotenv, nil)
+	args := append(composeCommand(), "-f", "docker-compose.weatherlight.yml", "--env-file", dotenv, "config")
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "ESPER_LEYLINE_SECRET=") })
+	out, err := cmd.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "Put it into infra/.env") {
+		t.Errorf("%v: %s", err, out)
+	}
 }
 
 // prefetch asks for a kernel from inside of the container.
