@@ -7,8 +7,9 @@
 //	NISSA_DOCUMENTS  the file that documents are added to, - for stdout, none by default
 //
 // Redis and the keys are set as for the service: REDIS_URL, OONA_TELEMETRY_STREAM,
-// OONA_NORMAL_STREAM, ESPER_LEYLINE_SECRET and its variants. "nissa healthcheck" asks
-// the one that runs here whether it is up.
+// OONA_NORMAL_STREAM, ESPER_LEYLINE_SECRET and its variants; key files are read again
+// every 5 seconds and at SIGHUP. "nissa healthcheck" asks the one that runs here
+// whether it is up.
 package main
 
 import (
@@ -56,7 +57,16 @@ func run(ctx context.Context, addr string, log *slog.Logger) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, documents.Close()) }()
-	bus, err := connect(ctx, log)
+	keys, err := openKeys()
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	go keepKeys(ctx, keys, hangup, log)
+	bus, err := connect(ctx, keys.Keyring(), log)
 	if err != nil {
 		return err
 	}
@@ -70,8 +80,6 @@ func run(ctx context.Context, addr string, log *slog.Logger) (err error) {
 
 	r := newReceiver(documents, log)
 	server := &http.Server{Handler: r.routes(), ReadHeaderTimeout: 5 * time.Second}
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
 	served := make(chan error, 1)
 	go func() {
 		err := server.Serve(listener)
@@ -89,26 +97,13 @@ func run(ctx context.Context, addr string, log *slog.Logger) (err error) {
 }
 
 // connect connects with the settings of the service, for at most half a minute.
-func connect(ctx context.Context, log *slog.Logger) (*oona.Client, error) {
-	accepted, err := leyline.ParseSecrets(os.Getenv("ESPER_LEYLINE_SECRET_ACCEPTED"))
-	if err != nil {
-		return nil, fmt.Errorf("ESPER_LEYLINE_SECRET_ACCEPTED: %w", err)
-	}
-	keys, err := leyline.OpenKeyFiles(leyline.KeyFilesConfig{
-		Signing:      leyline.NewSecret(os.Getenv("ESPER_LEYLINE_SECRET")),
-		SigningFile:  os.Getenv("ESPER_LEYLINE_SECRET_FILE"),
-		Accepted:     accepted,
-		AcceptedFile: os.Getenv("ESPER_LEYLINE_SECRET_ACCEPTED_FILE"),
-	})
-	if err != nil {
-		return nil, fmt.Errorf("ESPER_LEYLINE_SECRET: %w", err)
-	}
+func connect(ctx context.Context, keys *leyline.Keyring, log *slog.Logger) (*oona.Client, error) {
 	host, err := os.Hostname()
 	if err != nil {
 		return nil, err
 	}
 	name := fmt.Sprintf("%s-%x", host, time.Now().UnixNano()) // two processes never share one
-	codec, err := leyline.NewCodec(leyline.CodecConfig{Keys: keys.Keyring(), Source: "nissa/" + name})
+	codec, err := leyline.NewCodec(leyline.CodecConfig{Keys: keys, Source: "nissa/" + name})
 	if err != nil {
 		return nil, err
 	}
