@@ -179,6 +179,15 @@ var stories = map[string]func() *story{
 		s.ticks(5, 3124)
 		return s
 	},
+	"all stopped": func() *story {
+		s := newStory("alpha-0123456789ab", "beta-ba9876543210")
+		s.ticks(6, 3124)
+		s.procs[1].summary = summaryShutdown
+		s.tick(3124)
+		s.procs[0].summary, s.procs[1].mute = summaryShutdown, true
+		s.tick(3124)
+		return s
+	},
 	"nobody": func() *story { return newStory() },
 	"halt": func() *story {
 		s := newStory("alpha-0123456789ab")

@@ -32,6 +32,7 @@ func TestDiagnosis(t *testing.T) {
 		{"killed", "degraded", []string{"warning beta-ba9876543210: is silent, last seen 52s ago (it reports every 10s); it said \"steady\""}},
 		{"late", "healthy", []string{"notice beta-ba9876543210: is late, last seen 18s ago (it reports every 10s); it said \"steady\""}},
 		{"stopped", "healthy", nil},
+		{"all stopped", "critical", []string{"critical the fleet: no Weatherlight process runs: the last one, alpha-0123456789ab, stopped in order 2s ago"}},
 		{"nobody", "critical", []string{"critical the fleet: no Weatherlight process reports"}},
 		{"halt", "critical", []string{`critical emergency signal: halt 3s ago: "loss is not finite" from tolaria`}},
 		{"slow", "critical", []string{
@@ -165,6 +166,36 @@ func TestQueueProblems(t *testing.T) {
 		v := s.fleet.view(s.now, 10*time.Second, busView{Reachable: true}, queueReading{Queues: []queueView{test.queue}})
 		if len(v.Problems) != test.want {
 			t.Errorf("%s: %d problems, want %d: %+v", test.name, len(v.Problems), test.want, v.Problems)
+		}
+	}
+}
+
+// TestWaitingForNobody: when nobody runs, what waits is told, with the remedy to
+// start a process and not more of them.
+func TestWaitingForNobody(t *testing.T) {
+	for _, test := range []struct {
+		story, text string
+		age         float64
+		problems    int
+	}{
+		{"all stopped", "stopped in order 0s ago; waiting for it: 1 message", 1, 1},
+		{"all stopped", "stopped in order 0s ago; waiting for it: 1 message", 31, 2},
+		{"nobody", "reports on this bus; waiting for it: 1 message", 1, 1},
+		{"nobody", "reports on this bus; waiting for it: 1 message", 31, 2},
+	} {
+		s := stories[test.story]()
+		read := queueReading{Queues: []queueView{
+			{Stream: "oona.kernels.requests", Group: consumerGroup, Waiting: new(int64(1)), Pending: new(int64(0)), OldestS: &test.age},
+			{Stream: "oona.normal", Group: "others", Waiting: new(int64(9)), Pending: new(int64(0)), OldestS: new(1.0)},
+		}}
+		v := s.fleet.view(s.now, 10*time.Second, busView{Reachable: true}, read)
+		if v.Health != "critical" || len(v.Problems) != test.problems || !strings.HasSuffix(v.Problems[0].Text, test.text) {
+			t.Errorf("%s, oldest %vs: %s, %+v", test.story, test.age, v.Health, v.Problems)
+		}
+		for _, p := range v.Problems {
+			if !strings.Contains(strings.ToLower(p.Remedy), "start one") {
+				t.Errorf("%s: %s: the remedy is %q", test.story, p.Text, p.Remedy)
+			}
 		}
 	}
 }

@@ -81,7 +81,7 @@ func withoutAddress(text, address string) string {
 // what to do about it.
 const otherSecret = "a process has another ESPER_LEYLINE_SECRET, or signs with a key that a rotation dropped: accept that key again until none does"
 
-func absenceProblems(v *fleetView) []problem {
+func absenceProblems(v *fleetView) (found []problem) {
 	if v.Bus.Unverified > 0 {
 		p := problem{
 			severityWarning, "telemetry",
@@ -91,26 +91,68 @@ func absenceProblems(v *fleetView) []problem {
 		if len(v.Instances) == 0 {
 			p.Severity = severityCritical
 			p.Remedy = "Give this command the ESPER_LEYLINE_SECRET that the fleet uses."
+			return []problem{p} // they may well be there
 		}
-		return []problem{p}
+		found = append(found, p)
 	}
-	if len(v.Instances) > 0 || !v.Bus.Reachable {
-		return nil
+	if !v.Bus.Reachable {
+		return found
 	}
-	return []problem{{
-		severityCritical, "the fleet", "no Weatherlight process reports on this bus",
-		"Start one, or check that REDIS_URL names the bus of the fleet. If Redis was just away, look again in ten seconds first.",
-	}}
+	switch stopped := v.lastStopped(); {
+	case len(v.Instances) == 0:
+		found = append(found, problem{
+			severityCritical, "the fleet", "no Weatherlight process reports on this bus" + v.waiting(),
+			"Start one, or check that REDIS_URL names the bus of the fleet. If Redis was just away, look again in ten seconds first.",
+		})
+	case stopped != nil:
+		found = append(found, problem{
+			severityCritical, "the fleet",
+			fmt.Sprintf("no Weatherlight process runs: the last one, %s, stopped in order %s ago%s", stopped.Instance, shortSeconds(stopped.SeenAgoS), v.waiting()),
+			"Start one. Requests wait on the bus until then, for OONA_MESSAGE_TTL_MS at most.",
+		})
+	}
+	return found
+}
+
+// lastStopped returns the process that stopped last, nil unless all stopped in
+// order.
+func (v *fleetView) lastStopped() (last *instanceView) {
+	for n := range v.Instances {
+		i := &v.Instances[n]
+		if i.Health != healthStopped {
+			return nil
+		}
+		if last == nil || i.SeenAgoS < last.SeenAgoS {
+			last = i
+		}
+	}
+	return last
+}
+
+// waiting says what waits for the service, nothing if that is nothing.
+func (v *fleetView) waiting() string {
+	n := int64(0)
+	for _, q := range v.Queues {
+		if q.Group == consumerGroup {
+			n += deref(q.Waiting)
+		}
+	}
+	if n == 0 {
+		return ""
+	}
+	return "; waiting for it: " + messages(float64(n))
+}
+
+// anyAlive reports whether a process is there.
+func (v *fleetView) anyAlive() bool {
+	return slices.ContainsFunc(v.Instances, func(i instanceView) bool { return i.alive() })
 }
 
 func silenceProblems(v *fleetView) (found []problem) {
 	if !v.Bus.Reachable {
 		return nil // nobody can be heard
 	}
-	alive := false
-	for _, i := range v.Instances {
-		alive = alive || i.alive()
-	}
+	alive := v.anyAlive()
 	for _, i := range v.Instances {
 		seen := fmt.Sprintf("last seen %s ago (it reports every %s); it said %q", shortSeconds(i.SeenAgoS), shortSeconds(i.IntervalS), i.Summary)
 		if i.late() {
@@ -227,6 +269,9 @@ func queueProblems(v *fleetView) (found []problem) {
 		p := problem{
 			severityWarning, "queue " + q.Stream, text,
 			"More comes in than is worked off: look at the workers below, or start more replicas.",
+		}
+		if !v.anyAlive() {
+			p.Remedy = "No process works it off: start one."
 		}
 		if q.Group != "" && q.Group != consumerGroup {
 			p.Severity = severityNotice
