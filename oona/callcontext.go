@@ -46,40 +46,46 @@ func (c *callContext) Deadline() (time.Time, bool) {
 func (c *callContext) Done() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.timed == nil {
-		c.timed, c.cancel = context.WithDeadlineCause(c.parent, c.deadline, errOverran)
-		if c.ended {
-			c.cancel()
-		}
-	}
-	return c.timed.Done()
+	return c.timedLocked().Done()
 }
 
 // Err implements [context.Context].
 func (c *callContext) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch {
-	case c.timed != nil:
-		return c.timed.Err()
-	case c.parent.Err() != nil:
-		return c.parent.Err()
-	case c.ended:
-		return context.Canceled
-	case !time.Now().Before(c.deadline):
-		return context.DeadlineExceeded
+	if c.timed == nil && !c.overLocked() {
+		return nil
 	}
-	return nil
+	return c.timedLocked().Err() // from now on the same
 }
 
 // Value implements [context.Context]. What package context keeps of a context that
 // can be cancelled is found here, too: who derives one has waited for this one.
 func (c *callContext) Value(key any) any {
 	c.mu.Lock()
+	if c.timed == nil && c.overLocked() {
+		c.timedLocked() // for context.Cause
+	}
 	timed := c.timed
 	c.mu.Unlock()
 	if timed != nil {
 		return timed.Value(key)
 	}
 	return c.parent.Value(key)
+}
+
+// overLocked reports whether it has ended, where nobody waits for it.
+func (c *callContext) overLocked() bool {
+	return c.ended || c.parent.Err() != nil || !time.Now().Before(c.deadline)
+}
+
+// timedLocked sets the timer, once.
+func (c *callContext) timedLocked() context.Context {
+	if c.timed == nil {
+		c.timed, c.cancel = context.WithDeadlineCause(c.parent, c.deadline, errOverran)
+		if c.ended {
+			c.cancel()
+		}
+	}
+	return c.timed
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -87,4 +88,48 @@ func TestFollowDeadline(t *testing.T) {
 			stop()
 		})
 	})
+}
+
+// What a handler was told of its context stays true, also after the call: Err says
+// the same, and Cause says why.
+func TestFollowContextKeepsItsError(t *testing.T) {
+	const timeout = 2 * time.Second
+	for name, tc := range map[string]struct {
+		takes time.Duration
+		want  error
+	}{
+		"in time":       {time.Second, context.Canceled},
+		"past deadline": {3 * time.Second, context.DeadlineExceeded},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, rdb *redis.Client) {
+				c := newClient(t, rdb, "a")
+				publishReady(t, c, []string{"r"})
+				var kept context.Context
+				h := oona.Each(func(ctx context.Context, _ *pb.KernelArtifactReady, _ *oona.Message) ([]proto.Message, error) {
+					kept = ctx
+					time.Sleep(tc.takes)
+					late := tc.takes > timeout
+					if cause := context.Cause(ctx); (cause != nil) != late || cause == context.DeadlineExceeded {
+						t.Errorf("cause %v", cause)
+					}
+					if err := ctx.Err(); (err != nil) != late || late && err != tc.want {
+						t.Errorf("error %v", err)
+					}
+					return nil, nil
+				})
+				stop := followUntil(t, c, oona.Following{From: oona.Cursor{c.Streams().KernelReady: {}}, HandlerTimeout: timeout}, h)
+				time.Sleep(tc.takes + time.Millisecond)
+				synctest.Wait()
+				for range 2 {
+					if err := kept.Err(); err != tc.want {
+						t.Errorf("error %v after the call, want %v", err, tc.want)
+					}
+					time.Sleep(timeout)
+					<-kept.Done()
+				}
+				stop()
+			})
+		})
+	}
 }
