@@ -241,6 +241,9 @@ func TestHandlerDeadline(t *testing.T) {
 				first.Store(r)
 				time.Sleep(10 * time.Second)
 				r.BlueprintId = "changed by a handler that was left behind"
+				if m.Attempts != 0 || m.Body != proto.Message(r) {
+					t.Errorf("a handler that was left behind sees attempts %d, same body %t", m.Attempts, m.Body == proto.Message(r))
+				}
 				return []proto.Message{ready("wrong")}, nil
 			}
 			if m.Attempts != 1 || r == first.Load() {
