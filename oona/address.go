@@ -61,7 +61,7 @@ func standalone(raw string) (connector, error) {
 			o.ContextTimeoutEnabled, o.DialerRetries = true, 1
 			o.ReadTimeout = cmp.Or(read, o.ReadTimeout)
 			o.DialTimeout = cmp.Or(o.DialTimeout, dialTimeout)
-			o.ReadBufferSize, o.WriteBufferSize = bufferBytes, bufferBytes
+			o.ReadBufferSize, o.WriteBufferSize = buffers(read)
 			return redis.NewClient(&o)
 		},
 	}, nil
@@ -127,7 +127,7 @@ func sentinel(useTLS bool, rest string) (connector, error) {
 			o.ContextTimeoutEnabled, o.DialerRetries = true, 1
 			o.ReadTimeout = cmp.Or(read, o.ReadTimeout)
 			o.DialTimeout = cmp.Or(o.DialTimeout, dialTimeout)
-			o.ReadBufferSize, o.WriteBufferSize = bufferBytes, bufferBytes
+			o.ReadBufferSize, o.WriteBufferSize = buffers(read)
 			return redis.NewFailoverClient(&o)
 		},
 	}, nil
@@ -155,7 +155,7 @@ func cluster(useTLS bool, rest string) (connector, error) {
 			o.ContextTimeoutEnabled, o.DialerRetries = true, 1
 			o.ReadTimeout = cmp.Or(read, o.ReadTimeout)
 			o.DialTimeout = cmp.Or(o.DialTimeout, dialTimeout)
-			o.ReadBufferSize, o.WriteBufferSize = bufferBytes, bufferBytes
+			o.ReadBufferSize, o.WriteBufferSize = buffers(read)
 			return redis.NewClusterClient(&o)
 		},
 	}, nil
@@ -203,8 +203,16 @@ const (
 	noRetries = -1
 	// dialTimeout, with one try per dial, leaves the patience to us.
 	dialTimeout = 2 * time.Second
-	// bufferBytes is the size of a connection's buffers, each: a batch of usual
-	// messages fits in, and so goes over in one system call. Memory is taken when
-	// it is first used.
-	bufferBytes = 256 << 10
 )
+
+// buffers returns the sizes of a connection's buffers: a batch of usual messages fits
+// into one, and so goes over in one system call. Connections that wait for entries
+// get much and send little, the others the other way round. Zero is what go-redis
+// takes.
+func buffers(wait time.Duration) (read, write int) {
+	const batch = 256 << 10 // bytes
+	if wait > 0 {
+		return batch, 0
+	}
+	return 0, batch
+}

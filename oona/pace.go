@@ -34,7 +34,27 @@ func (p *pace) note(took time.Duration, messages int) {
 func (p *pace) most() int {
 	mean := p.mean.Load()
 	if mean == 0 {
-		return minChunk
+		return fewUnknown
 	}
 	return int(max(1, int64(p.soon)/mean))
 }
+
+// few is how many messages stay together: a worker does them before another would
+// have been woken for a part.
+func (p *pace) few() int {
+	mean := p.mean.Load()
+	if mean == 0 {
+		return fewUnknown
+	}
+	return int(min(max(1, int64(wakeTime)/mean), mostFew))
+}
+
+const (
+	// wakeTime is about how long it takes until another goroutine runs, and with it
+	// another thread, on a machine that has something else to do.
+	wakeTime = 200 * time.Microsecond
+	// mostFew bounds few: what surrounds the handler takes time, too.
+	mostFew = 64
+	// fewUnknown stands for what is not known yet.
+	fewUnknown = 16
+)

@@ -46,7 +46,7 @@ func (h *held) passLocked(t task) {
 		h.tasks.Signal()
 	case h.reading:
 		h.relief.Stop()
-	case len(t.chunk) > minChunk:
+	case len(t.chunk) > fewUnknown:
 		h.tasks.Signal()
 	default:
 		h.relief.Reset(reliefAfter)
@@ -95,7 +95,7 @@ func (h *held) roomLocked() (n int, ok bool) {
 
 func (h *held) chunkLocked(buf []*delivery) []*delivery {
 	size := (h.ready.n + h.workers - 1) / h.workers
-	size = min(max(size, minChunk), h.batch, h.pace.most())
+	size = min(max(size, h.pace.few()), h.batch, h.pace.most())
 	for h.ready.n > 0 && len(buf) < size {
 		single := h.ready.head.single
 		if single && len(buf) > 0 {
@@ -111,10 +111,6 @@ func (h *held) chunkLocked(buf []*delivery) []*delivery {
 	}
 	return buf
 }
-
-// minChunk keeps a small batch together: below it, handing work to another
-// goroutine costs more than doing it.
-const minChunk = 16
 
 // done ends the handling of a chunk.
 func (h *held) done(alone bool) {

@@ -29,11 +29,12 @@ const secret = "a secret of the bench, 32 bytes."
 // an answer and its acknowledgement happen together or not at all.
 type floorPlus struct {
 	*floor
-	request, answer int // bytes
+	request, answer int  // bytes
+	text            bool // signatures are text, as the contract's
 }
 
 func newFloorPlus(_ context.Context, o Options) (Contender, error) {
-	return &floorPlus{openFloor(o), o.Payload, min(o.Payload, smallPayload)}, nil
+	return &floorPlus{openFloor(o), o.Payload, min(o.Payload, smallPayload), false}, nil
 }
 
 // newFloorBytes is floor+ with entries as large as ours, whose fields the contract
@@ -54,15 +55,18 @@ func newFloorBytes(ctx context.Context, o Options) (Contender, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &floorPlus{openFloor(o), len(request), len(answer)}, nil
+	return &floorPlus{openFloor(o), len(request), len(answer), true}, nil
 }
 
-// sign returns the MAC of payload in the contract's form; verifying costs the same.
-// The hash is reused.
-func sign(h hash.Hash, payload []byte) []byte {
+// sign returns the signature of payload; verifying costs the same. The hash is reused.
+func (f *floorPlus) sign(h hash.Hash, payload []byte) []byte {
 	h.Reset()
 	h.Write(payload)
-	return base64.StdEncoding.AppendEncode(make([]byte, 0, leyline.SignatureLen), h.Sum(make([]byte, 0, sha256.Size)))
+	mac := h.Sum(make([]byte, 0, sha256.Size))
+	if f.text {
+		return base64.StdEncoding.AppendEncode(make([]byte, 0, leyline.SignatureLen), mac)
+	}
+	return mac
 }
 
 var errForged = errors.New("contender: floor+: wrong signature")
@@ -74,8 +78,8 @@ func (f *floorPlus) Publish(ctx context.Context, first, n int) error {
 		pipe := f.pipeline()
 		for i := first; i < min(first+f.opts.Batch, end); i++ {
 			payload := plainPayload(i, f.request)
-			pipe.XAdd(ctx, &redis.XAddArgs{Stream: requests, Values: []any{"payload", payload, "signature", sign(h, payload)}})
-			sign(h, answer) // the asker verifies an answer
+			pipe.XAdd(ctx, &redis.XAddArgs{Stream: requests, Values: []any{"payload", payload, "signature", f.sign(h, payload)}})
+			f.sign(h, answer) // the asker verifies an answer
 		}
 		if _, err := pipe.Exec(ctx); err != nil {
 			return fmt.Errorf("contender: floor+: publish: %w", err)
@@ -92,11 +96,11 @@ func (f *floorPlus) Serve(ctx context.Context, ready func()) error {
 		for _, m := range batch {
 			payload, _ := m.Values["payload"].(string)
 			signature, _ := m.Values["signature"].(string)
-			if !hmac.Equal(sign(h, []byte(payload)), []byte(signature)) {
+			if !hmac.Equal(f.sign(h, []byte(payload)), []byte(signature)) {
 				return errForged
 			}
-			answer := padded([]byte(payload[:requestIDLen]), f.answer)
-			args = append(args, m.ID, answer, sign(h, answer))
+			answer := padded(append(make([]byte, 0, f.answer), payload[:requestIDLen]...), f.answer)
+			args = append(args, m.ID, answer, f.sign(h, answer))
 		}
 		return floorPlusScript.Run(ctx, f.rdb, []string{requests, answers}, args...).Err()
 	})

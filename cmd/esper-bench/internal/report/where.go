@@ -36,7 +36,7 @@ var rules = []struct {
 	{"urza: look-up and answer", []string{"/urza."}},
 	{"verify requests, decode", []string{"leyline.(*Codec).Open", "leyline.(*Guard)", "leyline.Decode", "oona.(*consumer).admit"}},
 	{"encode and sign answers", []string{"leyline.(*Codec).Seal", "oona.(*consumer).outcomesOf", "oona.(*consumer).outcomeOf", "oona.(*sealer)"}},
-	{"verify, sign", []string{"contender.sign"}},
+	{"verify, sign", []string{"contender.(*floorPlus).sign"}},
 	{"read: go-redis", []string{"oona.(*consumer).read", "contender.(*floor).read"}},
 	{"commit", []string{"commit", "contender.(*floorPlus).Serve.func1"}},
 	{"bus: everything else", []string{"/oona."}},
