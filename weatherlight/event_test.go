@@ -153,6 +153,40 @@ level=INFO msg="supervisor shutdown"
 	})
 }
 
+// The line about a worker that was given up says where it hangs.
+func TestLoggerShowsWhereAnAbandonedWorkerHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var logged bytes.Buffer
+		s, err := weatherlight.New(weatherlight.Config{Logger: slog.New(slog.NewTextHandler(&logged, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		release := make(chan struct{})
+		h, err := s.Add(weatherlight.Spec{Name: "a", StopTimeout: time.Second, Worker: weatherlight.WorkerFunc(func(ctx context.Context) error {
+			<-ctx.Done()
+			hang(release)
+			return nil
+		})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := weatherlighttest.Start(t, s)
+		synctest.Wait()
+		go func() { _ = h.Restart(t.Context()) }()
+		time.Sleep(2 * time.Second)
+		close(release)
+		synctest.Wait()
+		if err := r.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		if line := regexp.MustCompile(`"worker abandoned".*`).FindString(logged.String()); !strings.Contains(line, "weatherlight_test.hang") {
+			t.Errorf("%s", logged.String())
+		}
+	})
+}
+
+func hang(release <-chan struct{}) { <-release }
+
 // A log that blocks does not keep Run from returning.
 func TestLoggerThatBlocks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

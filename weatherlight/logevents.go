@@ -19,7 +19,7 @@ import (
 //	logged.Wait()
 //
 // Failures are warnings, with the stack of a panic; workers that are parked or
-// given up are errors. That a supervisor has booted or shuts down, and that a
+// given up are errors, the latter with the stacks of where they hang. That a supervisor has booted or shuts down, and that a
 // worker is ready again which had failed, is information; the rest is at debug
 // level. A nil log discards. Events are written after they have happened: what
 // workers print themselves can come before.
@@ -102,6 +102,12 @@ func (e Event) attrs() []slog.Attr {
 	if e.Err != nil {
 		attrs = append(attrs, slog.Any("error", e.Err))
 		attrs = appendStacks(attrs, e.Err)
+	}
+	if e.Kind == EventAbandoned {
+		// Here, and not where it happens: whoever publishes holds locks.
+		if stack := stacksOf([]string{e.Worker})[e.Worker]; stack != "" {
+			attrs = append(attrs, slog.String("stack", stack))
+		}
 	}
 	if e.Backoff > 0 {
 		attrs = append(attrs, slog.Duration("backoff", e.Backoff))

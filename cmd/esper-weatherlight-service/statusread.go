@@ -36,11 +36,13 @@ func (o *observer) catchUp(ctx context.Context, window time.Duration) (oona.Curs
 	if err != nil {
 		return nil, err
 	}
-	from := make(oona.Cursor)
+	from, err := o.client.Since(ctx, o.client.Now().Add(-window), streams.Telemetry, streams.Emergency)
+	if err != nil {
+		return nil, err
+	}
 	for stream, end := range ends {
-		start := oona.EntryID{Ms: uint64(max(0, o.client.Now().Add(-window).UnixMilli()))}
-		if start.Compare(end.ID) < 0 {
-			from[stream] = oona.Position{ID: start}
+		if from[stream].ID.Compare(end.ID) >= 0 {
+			delete(from, stream)
 		}
 	}
 	if len(from) == 0 {
