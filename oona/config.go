@@ -3,6 +3,7 @@ package oona
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -34,8 +35,9 @@ type Config struct {
 	// Codec seals and opens. Required.
 	Codec *leyline.Codec
 	// Guard judges freshness; its replay store is not used, since nonces are
-	// kept in Redis. Nil means a guard of the default window and skew, in mode
-	// compat.
+	// kept in Redis, for at most [MaxRetention]. Nil means a guard of the default
+	// window and skew, in mode compat. The window may be changed from one start to
+	// the next; what waits meanwhile is served.
 	Guard *leyline.Guard
 	// Streams names the streams; zero means the contract's names.
 	Streams Streams
@@ -78,6 +80,9 @@ func (c Config) withDefaults() (Config, error) {
 			return c, err
 		}
 		c.Guard = guard
+	}
+	if c.Guard.Retention() > MaxRetention {
+		return c, fmt.Errorf("oona: the guard's window and clock skew are %v together, more than the %v for which nonces are kept", c.Guard.Retention(), MaxRetention)
 	}
 	c.MessageTTL = cmp.Or(c.MessageTTL, DefaultMessageTTL)
 	if c.Logger == nil {

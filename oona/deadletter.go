@@ -277,7 +277,7 @@ func (c *Client) move(ctx context.Context, l *Letter, identity leyline.Identity,
 		was.identify(&c.cfg.Streams)
 		is.identify(&c.cfg.Streams)
 		own := k.bucket(was.issuedAtMs())
-		for b := own - neighbours; b <= own+neighbours; b++ {
+		for b := own - k.neighbours; b <= own+k.neighbours; b++ {
 			keys = append(keys, k.nonces(l.Group, b))
 		}
 	}

@@ -172,6 +172,9 @@ func (h *Housekeeper) sweep(ctx context.Context, r *Retention) error {
 		log.InfoContext(ctx, "removed consumers that are gone", "group", r.Group, "consumers", s.removed)
 	}
 	h.reportUnread(ctx, log, r.Stream, s.unread)
+	if s.deserted == r.Group { // ours, which is about to be read again
+		s.deserted = ""
+	}
 	h.reportBlocked(ctx, log, r.Stream, s.deserted)
 	return nil
 }

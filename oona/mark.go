@@ -51,7 +51,7 @@ func (c *consumer) raiseMarkOf(ctx context.Context, stream string) (lowWater, er
 	reply, err := markScript.Run(ctx, c.client.rdb,
 		[]string{stream, c.client.keys.marks(c.sub.Group)},
 		c.sub.Group, guard.ClockSkew().Milliseconds(), c.client.cfg.MessageTTL.Milliseconds(),
-		guard.Retention().Milliseconds(), c.client.keys.width.Milliseconds()).Slice()
+		guard.Retention().Milliseconds(), bucketWidth.Milliseconds()).Slice()
 	if err != nil {
 		return lowWater{}, fmt.Errorf("oona: low-water mark of %s: %w", stream, err)
 	}

@@ -38,10 +38,10 @@ func (a *nonceArgs) reset() {
 // time or another. It reports false when these are too many for one script.
 func (a *nonceArgs) reach(k keyspace, issuedAtMs int64) bool {
 	own := k.bucket(issuedAtMs)
-	if _, ok := a.numbers[own]; !ok && len(a.buckets)+2*neighbours+1 > maxBuckets {
+	if _, ok := a.numbers[own]; !ok && len(a.buckets)+2*int(k.neighbours)+1 > maxBuckets {
 		return false
 	}
-	for b := own - neighbours; b <= own+neighbours; b++ {
+	for b := own - k.neighbours; b <= own+k.neighbours; b++ {
 		if _, ok := a.numbers[b]; !ok {
 			a.buckets = append(a.buckets, b)
 			a.numbers[b] = len(a.buckets)

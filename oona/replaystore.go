@@ -37,15 +37,15 @@ func (c *Client) ReplayStore(scope string) *ReplayStore { return &ReplayStore{c,
 func (s *ReplayStore) Claim(ctx context.Context, c leyline.Claim, until time.Time) (leyline.Verdict, error) {
 	k := s.client.keys
 	own := k.bucket(c.IssuedAt.UnixMilli())
-	keys := make([]string, 0, 2*neighbours+1)
+	keys := make([]string, 0, 2*k.neighbours+1)
 	keys = append(keys, k.claims(s.scope, own))
-	for b := own - neighbours; b <= own+neighbours; b++ {
+	for b := own - k.neighbours; b <= own+k.neighbours; b++ {
 		if b != own {
 			keys = append(keys, k.claims(s.scope, b))
 		}
 	}
 	// Everything in a bucket expires together, so it lives for its last nonce.
-	hold := s.client.cfg.MessageTTL + k.width + s.client.cfg.Guard.ClockSkew()
+	hold := s.client.cfg.MessageTTL + bucketWidth + s.client.cfg.Guard.ClockSkew()
 	verdict, err := bindNonceScript.Run(ctx, s.client.rdb, keys, shorten("", c.Nonce), c.Holder, until.UnixMilli(), hold.Milliseconds()).Int()
 	switch {
 	case err != nil:

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"net"
@@ -161,6 +162,8 @@ func (s settings) validate() error {
 		{"KERNEL_FRESHNESS_WINDOW_MS", s.FreshnessMS > 0, "more than 0"},
 		{"KERNEL_NONCE_CACHE_SIZE", s.NonceCacheSize > 0, "more than 0"},
 		{"LEYLINE_CLOCK_SKEW", s.ClockSkew >= 0, "0s or more"},
+		{"KERNEL_FRESHNESS_WINDOW_MS", s.FreshnessMS <= (oona.MaxRetention - s.ClockSkew).Milliseconds(),
+			fmt.Sprintf("at most %d, less LEYLINE_CLOCK_SKEW: so long are nonces kept", oona.MaxRetention.Milliseconds())},
 		{"OONA_MESSAGE_TTL_MS", s.MessageTTLMS > 0, "more than 0"},
 		{"OONA_MAX_MESSAGE_BYTES", s.MaxMessageBytes > 0, "more than 0"},
 		{"OONA_MAX_QUEUE_DEPTH", s.MaxQueueDepth > 0, "more than 0"},
