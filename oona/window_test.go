@@ -37,7 +37,7 @@ func TestWindowIsChanged(t *testing.T) {
 	onBoth(t, func(t *testing.T, rdb *redis.Client) {
 		var log logLines
 		served := int64(0)
-		for i, window := range []time.Duration{time.Minute, 2 * time.Second, time.Minute, 5 * time.Minute, 10 * time.Second, 10 * time.Minute, time.Minute} {
+		for i, window := range []time.Duration{time.Minute, 20 * time.Second, time.Minute, 5 * time.Minute, 30 * time.Second, 10 * time.Minute, time.Minute} {
 			c := clientWithWindow(t, rdb, window, &log)
 			publish(t, c, request("waits-"+strconv.Itoa(i)))
 			stop := consume(t, c, oona.Subscription{}, answering())
