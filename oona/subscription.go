@@ -47,7 +47,8 @@ type Subscription struct {
 	Workers int
 	// MaxHeld bounds the entries held in memory: being handled, about to be, or
 	// waiting for a retry. At the bound a failed message is left to be
-	// reclaimed instead of being held for its retry. Default 16 × Batch.
+	// reclaimed instead of being held for its retry. Three batches may be read
+	// ahead, and a fourth taken over, whatever it is. Default 16 × Batch.
 	MaxHeld int
 	// MaxAttempts is how often a handler may fail before the message is
 	// dead-lettered. Default [DefaultMaxAttempts].
