@@ -98,7 +98,7 @@ func (f *fleet) checkup(host string, now time.Time, interval time.Duration) chec
 	c.Status, c.SeenAgoS = healthName(newest.latest.Health), new(age.Seconds())
 	switch {
 	case age > overdue*interval:
-		c.Reason = "its newest packet is too old"
+		c.Reason = "its newest packet is too old: it was killed, hangs, or cannot reach Redis"
 	case c.Status == "critical":
 		c.Reason = "its health is critical"
 	default:
@@ -118,7 +118,7 @@ func (c checkup) String() string {
 	}
 	text := word + ": " + c.Reason
 	if c.Instance != "" {
-		text += fmt.Sprintf(" (%s: %s, %s; last seen %s ago)", c.Instance, c.Status, c.Summary, shortSeconds(deref(c.SeenAgoS)))
+		text += fmt.Sprintf(" (%s said %s, %s; last seen %s ago)", c.Instance, c.Status, c.Summary, shortSeconds(deref(c.SeenAgoS)))
 	}
 	if c.Warning != "" {
 		text += "\nwarning: " + c.Warning

@@ -37,7 +37,7 @@ func TestDiagnosis(t *testing.T) {
 		{"halt", "critical", []string{`critical emergency signal: halt 3s ago: "loss is not finite" from tolaria`}},
 		{"slow", "critical", []string{
 			"critical alpha-0123456789ab: cannot read the catalogue",
-			"warning alpha-0123456789ab: 2 artifacts are damaged",
+			"warning alpha-0123456789ab: damaged artifacts, or such outside the library, were met in the last minute: 2",
 			"warning prefetch: 1 of 20 answers takes more than 3.50 ms, the objective is 1.00 ms",
 		}},
 	} {
