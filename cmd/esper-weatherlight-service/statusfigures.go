@@ -35,7 +35,7 @@ var watchedFigures = []watchedFigure{
 	{"oona.clock_alarms_total", severityWarning, nil, 0, "%s entries have ids far ahead of the clock",
 		"Somebody adds entries with ids of their own choice, or the clock of Redis jumped back."},
 	{"oona.blocked_streams", severityWarning, above(0), 0, "a stream grows because a group on it is not read",
-		"The log names stream and group. Start its reader again, or remove the group."},
+		"The log names stream and group. Start its reader again, or remove the group if it is another service's."},
 	{"oona.bus_errors_total", severityWarning, nil, 10, "%s errors in talking to Redis in the last minute",
 		"Redis was away or slow; what failed was tried again. Look at its log and its latency."},
 	{"oona.handlers_abandoned_total", severityWarning, nil, 0, "%s handlers given up that overran OONA_HANDLER_TIMEOUT",
