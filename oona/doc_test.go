@@ -58,12 +58,13 @@ func TestDocFunctions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	program := docProgram
+	var program strings.Builder
+	program.WriteString(docProgram)
 	for _, function := range docFunction.FindAllString(string(doc), -1) {
-		program += strings.ReplaceAll(function+"\n\n", "//\t", "")
+		program.WriteString(strings.ReplaceAll(function+"\n\n", "//\t", ""))
 	}
 	file := filepath.Join(t.TempDir(), "main.go")
-	if err := os.WriteFile(file, []byte(program), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(program.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	out, err := exec.CommandContext(t.Context(), "go", "run", file).CombinedOutput()
