@@ -25,7 +25,7 @@ func readDotenv() (map[string]string, error) {
 	case err != nil:
 		return nil, usageErrorf("%w", err) // names the path
 	}
-	vars, err := godotenv.UnmarshalBytes(text)
+	vars, err := parseDotenv(string(text))
 	if err == nil {
 		return vars, nil
 	}
@@ -34,6 +34,16 @@ func readDotenv() (map[string]string, error) {
 		wrong = "has a quote that is not closed"
 	}
 	return nil, usageErrorf("%s line %d %s", path, brokenLine(string(text)), wrong)
+}
+
+// parseDotenv is the parser of a .env file, which would take "=value" for a variable
+// without a name.
+func parseDotenv(text string) (map[string]string, error) {
+	vars, err := godotenv.Unmarshal(text)
+	if _, nameless := vars[""]; nameless && err == nil {
+		err = errors.New("a value without a name")
+	}
+	return vars, err
 }
 
 // longestStatement is what a statement has at most while an error is looked for, in
@@ -49,7 +59,7 @@ func brokenLine(text string) int {
 	good := 0
 	for n, size := 0, 0; n < len(lines) && size < longestStatement; n++ {
 		size += len(lines[n])
-		if _, err := godotenv.Unmarshal(strings.Join(lines[good:n+1], "")); err == nil {
+		if _, err := parseDotenv(strings.Join(lines[good:n+1], "")); err == nil {
 			good, size = n+1, 0
 		}
 	}

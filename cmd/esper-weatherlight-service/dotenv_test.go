@@ -17,6 +17,7 @@ func TestDotenvErrors(t *testing.T) {
 		{"garbage at the end", "A=1\nB=2\nhunter2?", " line 3 is not NAME=value"},
 		{"garbage after a long value", "A=\"1\n2\n3\"\nB=2\n$hunter2\n", " line 5 is not NAME=value"},
 		{"open quote", "A=1\nESPER_LEYLINE_SECRET='hunter2\nB=2\n", " line 2 has a quote that is not closed"},
+		{"no name", "A=1\n=hunter2\nB=2\n", " line 2 is not NAME=value"},
 		{"carriage returns", "A=1\r\nhunter2 is it\r\nB=2\r\n", " line 2 is not NAME=value"},
 		{"long", "A=1\nB=\"hunter2\n" + strings.Repeat(strings.Repeat("x", 100)+"\n", 20_000), " line 2 has a quote that is not closed"},
 	} {

@@ -95,14 +95,15 @@ func parseSettings(vars map[string]string) (settings, error) {
 	return s, s.validate()
 }
 
-// variables merges the .env file under the environment. Empty counts as unset.
+// variables merges the .env file under the environment. Empty counts as unset, and
+// what has no name, as Windows keeps its current folders, as not there.
 func variables(environ []string) (map[string]string, error) {
 	vars, err := readDotenv()
 	if err != nil {
 		return nil, err
 	}
 	maps.Copy(vars, env.ToMap(environ))
-	maps.DeleteFunc(vars, func(_, value string) bool { return value == "" })
+	maps.DeleteFunc(vars, func(name, value string) bool { return name == "" || value == "" })
 	dropBlankSecrets(vars)
 	return vars, nil
 }

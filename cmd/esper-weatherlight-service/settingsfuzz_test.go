@@ -18,6 +18,8 @@ func FuzzSettings(f *testing.F) {
 	f.Add("KERNEL_FRESHNESS_WINDOW_MS", "9223372036854775808", "OONA_MESSAGE_TTL_MS=-1")
 	f.Add("WEATHERLIGHT_BOOT_TIMEOUT", "1h1h", "ESP_LOG_LEVEL=chatty\nLOG_FORMAT=xml")
 	f.Add("TAMIYO_VERIFY_UPDATES", "perhaps", "export A=\"$B\" # c")
+	f.Add("0", "0", "=0000+000000A0000")
+	f.Add("", "C:", "")
 	const secret = "a secret that must not be seen"
 	f.Fuzz(func(t *testing.T, name, value, dotenv string) {
 		if strings.ContainsAny(name, "=\x00") || strings.Contains(value, "\x00") {
