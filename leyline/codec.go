@@ -26,9 +26,12 @@ type CodecConfig struct {
 	// "<service>/<host>-<boot id>". Empty leaves the attribute out.
 	Source string
 	// MaxBytes is the largest envelope, in bytes. Zero means
-	// [DefaultMaxBytes].
+	// [DefaultMaxBytes]; more than 512 MiB means that, the largest value that Redis
+	// takes (proto-max-bulk-len).
 	MaxBytes int
 }
+
+const mostBytes = 512 << 20
 
 // Codec seals messages into the two fields of a stream entry and opens them
 // again. It is safe for concurrent use.
@@ -47,7 +50,7 @@ func NewCodec(cfg CodecConfig) (*Codec, error) {
 	if !utf8.ValidString(cfg.Source) {
 		return nil, errors.New("leyline: CodecConfig.Source is not UTF-8")
 	}
-	cfg.MaxBytes = cmp.Or(cfg.MaxBytes, DefaultMaxBytes)
+	cfg.MaxBytes = min(cmp.Or(cfg.MaxBytes, DefaultMaxBytes), mostBytes)
 	return &Codec{cfg}, nil
 }
 

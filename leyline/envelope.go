@@ -43,33 +43,48 @@ type Envelope struct {
 
 	raw           []byte
 	issuedAtMs    int64
-	messageID     []byte
-	audience      []byte
-	source        []byte
-	traceParent   []byte
-	requestSource []byte
+	messageID     span
+	audience      span
+	source        span
+	traceParent   span
+	requestSource span
+}
+
+// span is where in the raw bytes a text stands: a third of a slice. A consumer
+// holds an envelope for each of its messages.
+type span struct{ start, end uint32 }
+
+func (s span) len() int { return int(s.end - s.start) }
+
+// text returns what stands there; it aliases the raw bytes.
+func (e *Envelope) text(s span) []byte { return e.raw[s.start:s.end] }
+
+// spanOf finds a part of the raw bytes: both have the same end of capacity.
+func (e *Envelope) spanOf(part []byte) span {
+	start := cap(e.raw) - cap(part)
+	return span{uint32(start), uint32(start + len(part))}
 }
 
 // IssuedAtMs returns the attribute issued_at_ms; 0 where it is absent.
 func (e Envelope) IssuedAtMs() int64 { return e.issuedAtMs }
 
 // MessageID returns the attribute message_id.
-func (e Envelope) MessageID() string { return string(e.messageID) }
+func (e Envelope) MessageID() string { return string(e.text(e.messageID)) }
 
 // Audience returns the attribute audience.
-func (e Envelope) Audience() string { return string(e.audience) }
+func (e Envelope) Audience() string { return string(e.text(e.audience)) }
 
 // Source returns the attribute source.
-func (e Envelope) Source() string { return string(e.source) }
+func (e Envelope) Source() string { return string(e.text(e.source)) }
 
 // SourceIs reports whether source is the attribute source, without a copy of it.
-func (e *Envelope) SourceIs(source string) bool { return string(e.source) == source }
+func (e *Envelope) SourceIs(source string) bool { return string(e.text(e.source)) == source }
 
 // RequestSource returns the attribute request_source.
-func (e Envelope) RequestSource() string { return string(e.requestSource) }
+func (e Envelope) RequestSource() string { return string(e.text(e.requestSource)) }
 
 // TraceParent returns the attribute traceparent.
-func (e Envelope) TraceParent() string { return string(e.traceParent) }
+func (e Envelope) TraceParent() string { return string(e.text(e.traceParent)) }
 
 // Attribute returns the value of any attribute, and whether it is there. Of a
 // repeated key the last one counts, as in every protobuf map. It walks the
@@ -114,7 +129,7 @@ func parseEnvelope(raw []byte) (Envelope, error) {
 }
 
 // parse reads the fields of an envelope. A nil visit notes the attributes that
-// this package knows. Fields of another number or wire type are skipped, as
+// this package knows; what is visited was noted before. Fields of another number or wire type are skipped, as
 // protobuf asks.
 func (e *Envelope) parse(b []byte, visit func(key, value []byte)) error {
 	for len(b) > 0 {
@@ -157,9 +172,6 @@ func (e *Envelope) parseAttribute(b []byte, visit func(key, value []byte)) error
 		if key, value, err = parseEntry(b); err != nil {
 			return fmt.Errorf("%w: attribute: %w", Malformed, err)
 		}
-	}
-	if !utf8.Valid(key) || !utf8.Valid(value) {
-		return fmt.Errorf("%w: attribute: %w", Malformed, errUTF8)
 	}
 	if visit != nil {
 		visit(key, value)
@@ -233,7 +245,8 @@ func consumeTag(b []byte) (protowire.Number, protowire.Type, []byte, error) {
 	return num, typ, b[n:], nil
 }
 
-// note keeps the attributes that the guard needs.
+// note keeps the attributes that this package knows, and refuses what is not UTF-8: a
+// key that is known is.
 func (e *Envelope) note(key, value []byte) error {
 	switch string(key) {
 	case AttrIssuedAt:
@@ -243,15 +256,22 @@ func (e *Envelope) note(key, value []byte) error {
 		}
 		e.issuedAtMs = ms
 	case AttrMessageID:
-		e.messageID = value
+		e.messageID = e.spanOf(value)
 	case AttrAudience:
-		e.audience = value
+		e.audience = e.spanOf(value)
 	case AttrSource:
-		e.source = value
+		e.source = e.spanOf(value)
 	case AttrTraceParent:
-		e.traceParent = value
+		e.traceParent = e.spanOf(value)
 	case AttrRequestSource:
-		e.requestSource = value
+		e.requestSource = e.spanOf(value)
+	default:
+		if !utf8.Valid(key) {
+			return fmt.Errorf("%w: attribute: %w", Malformed, errUTF8)
+		}
+	}
+	if !utf8.Valid(value) {
+		return fmt.Errorf("%w: attribute: %w", Malformed, errUTF8)
 	}
 	return nil
 }

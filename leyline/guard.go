@@ -140,12 +140,12 @@ func (g *Guard) CheckFresh(issuedAtMs, arrivalMs int64) error {
 // [Stale], without audience [WrongAudience], without message_id [Malformed].
 func (g *Guard) Admissible(env Envelope, id Identity, audience string, arrivalMs int64) error {
 	strict := g.cfg.Mode == Strict
-	if len(env.audience) > 0 || strict {
-		if string(env.audience) != audience {
+	if env.audience.len() > 0 || strict {
+		if string(env.text(env.audience)) != audience {
 			return WrongAudience
 		}
 	}
-	if strict && len(env.messageID) == 0 {
+	if strict && env.messageID.len() == 0 {
 		return fmt.Errorf("%w: no %s", Malformed, AttrMessageID)
 	}
 	if id.Dated || id.IssuedAtMs != 0 {

@@ -126,7 +126,7 @@ func IdentityOf(env Envelope, msg proto.Message) (Identity, error) {
 	case *pb.KernelArtifactError:
 		id.Nonce = m.GetRequestId()
 	default:
-		id.Nonce = string(env.messageID)
+		id.Nonce = env.MessageID()
 		return id, nil
 	}
 	if id.Nonce == "" {

@@ -187,8 +187,9 @@ func (c *Client) addOnce(ctx context.Context, msgs []sealedMessage) error {
 	}
 	pipe := c.rdb.Pipeline()
 	cmds := make([]*redis.StringCmd, len(msgs))
+	args := make([]any, 0, addArgs*len(msgs))
 	for i := range msgs {
-		cmds[i] = c.command(ctx, &msgs[i])
+		cmds[i], args = c.command(ctx, &msgs[i], args)
 		_ = pipe.Process(ctx, unrepeated{cmds[i]}) // queues
 	}
 	sampled := c.sampleWith(ctx, pipe, len(msgs))
@@ -206,12 +207,18 @@ func (c *Client) addOnce(ctx context.Context, msgs []sealedMessage) error {
 	return broken
 }
 
-// command adds a message, or adds it unless that was done.
-func (c *Client) command(ctx context.Context, s *sealedMessage) *redis.StringCmd {
+// addArgs is how many arguments one command has at most.
+const addArgs = 8
+
+// command adds a message, or adds it unless that was done. Its arguments come behind
+// args, which has room for them.
+func (c *Client) command(ctx context.Context, s *sealedMessage, args []any) (cmd *redis.StringCmd, all []any) {
 	if s.once == "" {
-		return redis.NewStringCmd(ctx, "xadd", s.stream, "*", fieldPayload, &s.payload, fieldSignature, &s.signature)
+		all = append(args, "xadd", s.stream, "*", fieldPayload, &s.payload, fieldSignature, &s.signature)
+	} else {
+		all = append(args, "eval", onceSource, 2, s.stream, c.keys.once(s.once), &s.payload, &s.signature, OnceFor.Milliseconds())
 	}
-	return redis.NewStringCmd(ctx, "eval", onceSource, 2, s.stream, c.keys.once(s.once), &s.payload, &s.signature, OnceFor.Milliseconds())
+	return redis.NewStringCmd(ctx, all[len(args):len(all):len(all)]...), all
 }
 
 // unrepeated is a command that go-redis does not send again when its reply was

@@ -63,7 +63,7 @@ func (a *attempt) finish(ds []*delivery, results []Result, cause error) {
 	if cause == errOverran {
 		results = sameResult(len(ds), errOverran)
 	}
-	c.decide(a.until, a.alone, append(a.decided, c.outcomesOf(ds, results, cause == errDrained)...))
+	c.decide(a.until, a.alone, c.outcomesOf(a.decided, ds, results, cause == errDrained))
 }
 
 // watch waits for a handler whose context ended: one that obeys it returns at

@@ -11,7 +11,7 @@ func (c *Client) WaitingToPublish() int {
 
 // ReadStreams returns the ids and payloads that a reply holds.
 func ReadStreams(reply []byte) (ids, payloads []string, err error) {
-	err = readStreams(reply, func(_, id string, raw rawEntry) {
+	err = readStreams(reply, func(_ string, _ int, id string, raw rawEntry) {
 		ids, payloads = append(ids, id), append(payloads, raw.payload)
 	})
 	return ids, payloads, err

@@ -19,7 +19,7 @@ func (d *delivery) identify(streams *Streams) {
 	if d.identity.Nonce == "" {
 		return
 	}
-	d.nonce = shorten(scopeOf(d.Envelope.Type), d.identity.Nonce)
+	d.nonce = d.digest.shorten(scopeOf(d.Envelope.Type), d.identity.Nonce)
 	d.holder = d.text
 	// Two streams can have the same id: away from the stream where such
 	// messages belong, the stream is part of the holder.
@@ -52,14 +52,18 @@ func scopeOf(t pb.BusMessageType) string {
 	return "m:"
 }
 
-// shorten returns a nonce with its scope, bounded in length.
-func shorten(scope, nonce string) string {
+// digest is the memory of a nonce that is kept as one.
+type digest [1 + 16]byte
+
+// shorten returns a nonce with its scope, bounded in length; it may share the digest,
+// which then must not change.
+func (d *digest) shorten(scope, nonce string) string {
 	if n := len(scope) + len(nonce); n <= maxNonce && (scope != "" || nonce == "" || nonce[0] != digestMark) {
 		return scope + nonce
 	}
 	var space [4 * maxNonce]byte // enough for what is usual
 	sum := sha256.Sum256(append(append(space[:0], scope...), nonce...))
-	short := [1 + 16]byte{digestMark}
-	copy(short[1:], sum[:])
-	return string(short[:])
+	d[0] = digestMark
+	copy(d[1:], sum[:])
+	return view(d[:])
 }

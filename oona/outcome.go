@@ -13,6 +13,7 @@ type delivery struct {
 	Message
 	text       string // the id as Redis writes it
 	nonce      string // with its kind; "" for a message without one
+	digest     digest // of the nonce, where that is long
 	holder     string // what the nonce is bound to
 	failed     failures
 	deliveries int64    // by XPENDING, where it was taken over; 0 for a first reading

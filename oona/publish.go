@@ -123,7 +123,8 @@ type sealer struct {
 	now    time.Time // when what does not say so is issued
 	buf    []byte
 	block  int
-	asker  string // source of the last request that was answered
+	asker  string          // source of the last request that was answered
+	sealed []sealedMessage // memory of answers
 }
 
 const (
@@ -134,6 +135,17 @@ const (
 // sealer returns one for about n messages.
 func (c *Client) sealer(n int) sealer {
 	return sealer{client: c, now: time.Now(), block: min(max(n, 1)*sealRoom, sealBlock)}
+}
+
+// room returns memory for n sealed messages. Most requests have one answer: a batch
+// of these shares it.
+func (s *sealer) room(n int) []sealedMessage {
+	if n > cap(s.sealed)-len(s.sealed) {
+		s.sealed = make([]sealedMessage, 0, max(n, s.block/sealRoom))
+	}
+	first := len(s.sealed)
+	s.sealed = s.sealed[:first+n]
+	return s.sealed[first : first+n : first+n]
 }
 
 // sealAll seals what was admitted.

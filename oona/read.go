@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"github.com/redis/go-redis/v9"
 
@@ -95,7 +96,7 @@ func (c *consumer) readBatch(ctx context.Context, n int) ([]*delivery, error) {
 	if err != nil {
 		return nil, err
 	}
-	ds, err := c.deliveries(reply, n)
+	ds, err := c.deliveries(reply)
 	if refused, ok := errors.AsType[replyError](err); ok && !groupLost(refused) {
 		return nil, errors.Join(err, c.showRefusal(ctx))
 	}
@@ -109,15 +110,22 @@ func (c *consumer) showRefusal(ctx context.Context) error {
 	return c.reader.rdb.XAck(ctx, c.sub.Stream, c.sub.Group, "0-0").Err()
 }
 
+// deliveryBlock is how many deliveries are made at a time, at most: they fill what Go
+// takes from its heap as one object. As long as one of them is held, all are.
+const deliveryBlock = int(32 << 10 / unsafe.Sizeof(delivery{}))
+
 // deliveries makes deliveries of a reply, whose memory they share.
-func (c *consumer) deliveries(reply []byte, n int) ([]*delivery, error) {
+func (c *consumer) deliveries(reply []byte) ([]*delivery, error) {
 	now := time.Now()
-	ds := make([]*delivery, 0, n)
+	var ds []*delivery
 	var block []delivery
 	bytes := 0
-	err := readStreams(reply, func(_, id string, raw rawEntry) {
+	err := readStreams(reply, func(_ string, left int, id string, raw rawEntry) {
+		if ds == nil {
+			ds = make([]*delivery, 0, left)
+		}
 		if len(block) == cap(block) {
-			block = make([]delivery, 0, min(n-len(ds), 64))
+			block = make([]delivery, 0, min(left, deliveryBlock))
 		}
 		block = append(block, delivery{text: id, since: now})
 		d := &block[len(block)-1]

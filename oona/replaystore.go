@@ -46,7 +46,7 @@ func (s *ReplayStore) Claim(ctx context.Context, c leyline.Claim, until time.Tim
 	}
 	// Everything in a bucket expires together, so it lives for its last nonce.
 	hold := s.client.cfg.MessageTTL + bucketWidth + s.client.cfg.Guard.ClockSkew()
-	verdict, err := bindNonceScript.Run(ctx, s.client.rdb, keys, shorten("", c.Nonce), c.Holder, until.UnixMilli(), hold.Milliseconds()).Int()
+	verdict, err := bindNonceScript.Run(ctx, s.client.rdb, keys, new(digest).shorten("", c.Nonce), c.Holder, until.UnixMilli(), hold.Milliseconds()).Int()
 	switch {
 	case err != nil:
 		return 0, fmt.Errorf("oona: claim: %w: %w", leyline.ErrStoreUnavailable, err)

@@ -32,9 +32,9 @@ type streamEntry struct {
 
 // collect returns the entries of a reply, by stream. They share its memory.
 func collect(reply []byte) (found []streamEntries, err error) {
-	err = readStreams(reply, func(stream, id string, raw rawEntry) {
+	err = readStreams(reply, func(stream string, left int, id string, raw rawEntry) {
 		if n := len(found); n == 0 || found[n-1].stream != stream {
-			found = append(found, streamEntries{stream: stream})
+			found = append(found, streamEntries{stream, make([]streamEntry, 0, left)})
 		}
 		last := &found[len(found)-1]
 		last.entries = append(last.entries, streamEntry{id, raw})
@@ -43,10 +43,11 @@ func collect(reply []byte) (found []streamEntries, err error) {
 }
 
 // readStreams walks the reply to XREAD or XREADGROUP as it stands on the wire, in
-// RESP2 or RESP3, and shows every entry. The strings share the reply's memory, which must
+// RESP2 or RESP3, and shows every entry, and how many of its stream are left with
+// it, by the reply's own account. The strings share the reply's memory, which must
 // not change: an entry costs no allocation. It is written by hand because the
 // general way builds a map for each entry, and every message passes here.
-func readStreams(reply []byte, visit func(stream, id string, raw rawEntry)) error {
+func readStreams(reply []byte, visit func(stream string, left int, id string, raw rawEntry)) error {
 	r := replyReader{rest: reply}
 	if err := r.refusal(); err != nil {
 		return err
@@ -72,14 +73,23 @@ func readStreams(reply []byte, visit func(stream, id string, raw rawEntry)) erro
 		if err != nil {
 			return err
 		}
-		for range entries {
-			if err := r.entry(stream, visit); err != nil {
+		if entries > len(r.rest)/leastEntry {
+			return fmt.Errorf("%w: it ends early", errReply)
+		}
+		for left := entries; left > 0; left-- {
+			id, raw, err := r.entry()
+			if err != nil {
 				return err
 			}
+			visit(stream, left, id, raw)
 		}
 	}
 	return nil
 }
+
+// leastEntry is less than an entry can be, in bytes of a reply: so nothing is made
+// for entries that cannot come.
+const leastEntry = 12
 
 // replyReader reads values of the protocol one after the other.
 type replyReader struct{ rest []byte }
@@ -98,27 +108,25 @@ func (r *replyReader) refusal() error {
 }
 
 // entry reads an id and its fields; the fields of one that was deleted are null.
-func (r *replyReader) entry(stream string, visit func(stream, id string, raw rawEntry)) error {
+func (r *replyReader) entry() (id string, raw rawEntry, err error) {
 	if err := r.array(2); err != nil {
-		return err
+		return "", raw, err
 	}
-	id, err := r.text()
-	if err != nil {
-		return err
+	if id, err = r.text(); err != nil {
+		return "", raw, err
 	}
 	_, fields, err := r.head()
 	if err != nil {
-		return err
+		return "", raw, err
 	}
-	var raw rawEntry
 	for range fields / 2 {
 		name, err := r.text()
 		if err != nil {
-			return err
+			return "", raw, err
 		}
 		value, err := r.text()
 		if err != nil {
-			return err
+			return "", raw, err
 		}
 		switch name {
 		case fieldPayload:
@@ -127,8 +135,7 @@ func (r *replyReader) entry(stream string, visit func(stream, id string, raw raw
 			raw.signature, raw.hasSignature = value, true
 		}
 	}
-	visit(stream, id, raw)
-	return nil
+	return id, raw, nil
 }
 
 // head reads the first line of a value: its kind, and its size or, for a null, 0.

@@ -46,7 +46,7 @@ func (h *held) passLocked(t task) {
 		h.tasks.Signal()
 	case h.reading:
 		h.relief.Stop()
-	case len(t.chunk) > fewUnknown:
+	case len(t.chunk) > h.pace.few():
 		h.tasks.Signal()
 	default:
 		h.relief.Reset(reliefAfter)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -12,14 +13,14 @@ import (
 	"github.com/esper-lite/esper/leyline"
 )
 
-// outcomesOf turns a handler's results into what is committed. Left out are
-// deliveries that ask for another try without charge, which wait for it, and
-// those that failed because the consumer stops, which are handed back.
-func (c *consumer) outcomesOf(ds []*delivery, results []Result, stopping bool) []outcome {
+// outcomesOf turns a handler's results into what is committed, behind what was decided
+// before. Left out are deliveries that ask for another try without charge, which wait
+// for it, and those that failed because the consumer stops, which are handed back.
+func (c *consumer) outcomesOf(outcomes []outcome, ds []*delivery, results []Result, stopping bool) []outcome {
 	if results == nil {
 		results = sameResult(len(ds), errExited)
 	}
-	outcomes := make([]outcome, 0, len(ds))
+	outcomes = slices.Grow(outcomes, len(ds))
 	sealer := c.client.sealer(len(ds))
 	for i, d := range ds {
 		if stopping && failed(results[i].Err) {
@@ -84,7 +85,7 @@ func (c *consumer) answer(d *delivery, msgs []proto.Message, sealer *sealer) out
 	if len(msgs) == 0 {
 		return o
 	}
-	o.answers = make([]sealedMessage, len(msgs))
+	o.answers = sealer.room(len(msgs))
 	header := sealer.answerHeader(&d.Envelope)
 	for i, m := range msgs {
 		s, err := sealer.sealAnswer(m, header)
