@@ -19,7 +19,8 @@ var onceSource string
 
 // addition is what one call of Send adds.
 type addition struct {
-	msgs []sealedMessage
+	msgs   []sealedMessage
+	memory *sealMemory // that they are in
 	// turn tells a call that waited that its messages were added, or that it is
 	// to add them itself, and those of the calls that wait behind it.
 	turn chan bool

@@ -95,6 +95,7 @@ func (c *consumer) commitBatch(ctx context.Context, cm *committer, batch []outco
 	now := c.client.clock.now()
 	for i := range batch {
 		if c.settle(ctx, &batch[i], codes[i], tries > 1, now) {
+			batch[i].memory.done()
 			settled = append(settled, batch[i].d)
 		}
 	}

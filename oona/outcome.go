@@ -108,6 +108,7 @@ type outcome struct {
 	verb    verb
 	reason  leyline.Reason // of acknowledge and bury
 	answers []sealedMessage
+	memory  *sealMemory   // that the answers are in
 	retryIn time.Duration // of keep
 	free    bool          // likewise: the attempt is not charged
 }

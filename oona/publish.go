@@ -91,6 +91,7 @@ func (c *Client) Send(ctx context.Context, out ...Outgoing) ([]Receipt, error) {
 	if len(adding.msgs) > 0 {
 		c.additions.add(ctx, c, adding)
 	}
+	adding.memory.done()
 	failed := 0
 	for i := range receipts {
 		if receipts[i].Err == nil {
@@ -107,51 +108,10 @@ func (c *Client) Send(ctx context.Context, out ...Outgoing) ([]Receipt, error) {
 	return receipts, err
 }
 
-// sealedMessage is a message ready to be added. Its fields go to the client by
-// their addresses, which costs nothing, and so must stay where they are.
-type sealedMessage struct {
-	stream    string
-	payload   string
-	signature string
-	once      string   // what it is known by, if it must not be added twice
-	receipt   *Receipt // nil for an answer, which is added by a commit
-}
-
-// sealer seals messages one behind the other, into memory that they share.
-type sealer struct {
-	client *Client
-	now    time.Time // when what does not say so is issued
-	buf    []byte
-	block  int
-	asker  string          // source of the last request that was answered
-	sealed []sealedMessage // memory of answers
-}
-
-const (
-	sealRoom  = 512      // bytes that most messages fit into
-	sealBlock = 64 << 10 // bytes taken at a time, at most
-)
-
-// sealer returns one for about n messages.
-func (c *Client) sealer(n int) sealer {
-	return sealer{client: c, now: time.Now(), block: min(max(n, 1)*sealRoom, sealBlock)}
-}
-
-// room returns memory for n sealed messages. Most requests have one answer: a batch
-// of these shares it.
-func (s *sealer) room(n int) []sealedMessage {
-	if n > cap(s.sealed)-len(s.sealed) {
-		s.sealed = make([]sealedMessage, 0, max(n, s.block/sealRoom))
-	}
-	first := len(s.sealed)
-	s.sealed = s.sealed[:first+n]
-	return s.sealed[first : first+n : first+n]
-}
-
 // sealAll seals what was admitted.
 func (c *Client) sealAll(out []Outgoing, receipts []Receipt) (*addition, error) {
-	a := &addition{msgs: make([]sealedMessage, 0, len(out))}
 	sealer := c.sealer(len(out))
+	a := &addition{memory: sealer.memory, msgs: sealer.room(len(out))[:0]}
 	for i := range out {
 		if receipts[i].Err != nil {
 			continue
@@ -164,33 +124,6 @@ func (c *Client) sealAll(out []Outgoing, receipts []Receipt) (*addition, error) 
 		a.msgs = append(a.msgs, s)
 	}
 	return a, nil
-}
-
-// seal seals a message for a stream.
-func (s *sealer) seal(stream string, o *Outgoing) (sealedMessage, error) {
-	h := o.Header
-	h.Audience = audience(stream)
-	if h.IssuedAt.IsZero() {
-		h.IssuedAt = s.now
-	}
-	if o.Once && h.MessageID == "" {
-		h.MessageID = newMessageID()
-	}
-	if cap(s.buf)-len(s.buf) < sealRoom {
-		s.buf = make([]byte, 0, s.block)
-	}
-	start := len(s.buf)
-	buf, signature, err := s.client.cfg.Codec.Seal(s.buf, o.Message, h)
-	if err != nil {
-		return sealedMessage{}, fmt.Errorf("oona: publish to %s: %w", stream, err)
-	}
-	end := len(buf)
-	s.buf = append(buf, signature[:]...)
-	sealed := sealedMessage{stream: stream, payload: view(s.buf[start:end]), signature: view(s.buf[end:])}
-	if o.Once {
-		sealed.once = h.MessageID
-	}
-	return sealed, nil
 }
 
 // route returns the stream on which a message travels.

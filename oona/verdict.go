@@ -22,6 +22,7 @@ func (c *consumer) outcomesOf(outcomes []outcome, ds []*delivery, results []Resu
 	}
 	outcomes = slices.Grow(outcomes, len(ds))
 	sealer := c.client.sealer(len(ds))
+	defer sealer.memory.done()
 	for i, d := range ds {
 		if stopping && failed(results[i].Err) {
 			if d.suspect() { // its start is taken back
@@ -95,6 +96,8 @@ func (c *consumer) answer(d *delivery, msgs []proto.Message, sealer *sealer) out
 		}
 		o.answers[i] = s
 	}
+	o.memory = sealer.memory
+	o.memory.use()
 	return o
 }
 
