@@ -17,3 +17,10 @@ func FormatFloat(f float64, bits int) string { return formatFloat(f, bits) }
 
 // UnixSeconds is a time as records have it.
 func UnixSeconds(t time.Time) float64 { return unixSeconds(t.UnixNano()) }
+
+// ForgetLooks has every file looked at again.
+func ForgetLooks(l *Library) {
+	for _, it := range l.index.all() {
+		it.looked.Store(0)
+	}
+}

@@ -12,7 +12,7 @@ import (
 // lookInterval is how long a look at a file's identity counts for
 // [Library.AnswerKnown]: looking for every request would cost more than all else
 // that is done for one.
-const lookInterval = 100 * time.Millisecond
+const lookInterval = 90 * time.Millisecond
 
 // timedHits is of how many look-ups one is timed: reading the clock takes longer than
 // the look-up.
@@ -23,9 +23,9 @@ const timedHits = 64
 // it is still that file. It reports false, and has done nothing, where there may be
 // something to read or to hash, or the answer may be an error.
 //
-// Whether it is still that file it looks up at most every 100 ms per artifact. So
-// for that long after somebody changed a file behind the library's back the answer
-// may hold the old checksum, by which whoever loads the file finds out.
+// Whether it is still that file it does not look up for every request. So for up to
+// 100 ms after somebody changed a file behind the library's back the answer may hold
+// the old checksum, by which whoever loads the file finds out.
 func (l *Library) AnswerKnown(request *leylinepb.KernelPrefetchRequest, answer *leylinepb.KernelArtifactReady) bool {
 	start := time.Now()
 	it := l.index.get(request.GetBlueprintId())
@@ -52,7 +52,8 @@ func (l *Library) seenLately(it *item, p *proof, now time.Time) bool {
 	if age := now.UnixNano() - it.looked.Load(); age >= 0 && age < int64(lookInterval) {
 		return true
 	}
-	if !l.current(p) {
+	info, err := l.store.folders.stat(l.store.root.Load(), p.name, now)
+	if err != nil || identify(info) != p.id {
 		return false
 	}
 	it.looked.Store(now.UnixNano())

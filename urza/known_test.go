@@ -1,6 +1,7 @@
 package urza_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -76,6 +77,67 @@ func TestKnownAnswersDoNotLast(t *testing.T) {
 			t.Errorf("after a save: %v", got)
 		}
 	})
+}
+
+// The folder may be exchanged as a whole, and links may lead out of it.
+func TestKnownAnswersOfAnotherFolder(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		l := open(t, urza.Config{WorkDir: dir})
+		path := filepath.Join(dir, add(t, l, "BP", "content").ArtifactPath)
+		ask(t, l, "BP")
+		if known(l, "BP") == nil {
+			t.Fatal("not known after it was verified")
+		}
+		folder := filepath.Dir(path)
+		aside := folder + ".aside"
+		if err := os.Rename(folder, aside); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Mkdir(folder, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(100 * time.Millisecond)
+		if known(l, "BP") != nil {
+			t.Error("known, though its folder was exchanged 100 ms ago")
+		}
+		link := filepath.Join("..", filepath.Base(aside), filepath.Base(path))
+		if err := os.Symlink(link, path); err != nil {
+			t.Fatal(err)
+		}
+		ask(t, l, "BP")
+		if known(l, "BP") == nil {
+			t.Error("not known through a link to another folder")
+		}
+	})
+}
+
+// What is looked at is many files of one folder, after the last look has aged.
+func BenchmarkAnswerKnownOfMany(b *testing.B) {
+	const n = 2000
+	l := open(b, urza.Config{WorkDir: b.TempDir()})
+	requests := make([]*leylinepb.KernelPrefetchRequest, n)
+	for i := range requests {
+		id := fmt.Sprintf("BP%04d", i)
+		add(b, l, id, id)
+		requests[i] = request("r", id)
+	}
+	time.Sleep(50 * time.Millisecond) // the last files settle
+	for _, r := range requests {
+		if _, err := l.Answer(b.Context(), r); err != nil {
+			b.Fatal(err)
+		}
+	}
+	answer := new(leylinepb.KernelArtifactReady)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		if i%n == 0 {
+			urza.ForgetLooks(l)
+		}
+		if !l.AnswerKnown(requests[i%n], answer) {
+			b.Fatal("not known")
+		}
+	}
 }
 
 func TestKnownAnswersExpire(t *testing.T) {

@@ -20,7 +20,8 @@ type store struct {
 	maxSize int64  // negative: no limit
 	reserve int64
 
-	root atomic.Pointer[os.Root]
+	root    atomic.Pointer[os.Root]
+	folders folders
 }
 
 func openStore(cfg Config) (*store, error) {
@@ -47,7 +48,10 @@ func openStore(cfg Config) (*store, error) {
 	return s, nil
 }
 
-func (s *store) close() error { return s.root.Load().Close() }
+func (s *store) close() error {
+	s.folders.close()
+	return s.root.Load().Close()
+}
 
 // makeDir makes the folder of new artifacts. One that is there already has to
 // be inside the root, which is what requesters of artifacts rely on.
