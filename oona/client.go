@@ -69,7 +69,8 @@ func Connect(ctx context.Context, cfg Config) (*Client, error) {
 
 // New returns a client over one that the caller made, and keeps: a
 // *redis.Client with MaxRetries -1, or a *redis.ClusterClient. It waits for
-// Redis as [Connect] does.
+// Redis as [Connect] does. Hooks of rdb must not keep what a command carries after it
+// returned: that memory is used again.
 func New(ctx context.Context, rdb redis.UniversalClient, cfg Config) (*Client, error) {
 	conn, err := connectorOf(rdb)
 	if err != nil {

@@ -80,6 +80,43 @@ func TestPublishersShareRoundTrips(t *testing.T) {
 	})
 }
 
+// Batches that are published side by side are sealed into memory that is used again
+// and again: each message is still what its receipt says, however large.
+func TestPublishersKeepTheirMessages(t *testing.T) {
+	onBoth(t, func(t *testing.T, rdb *redis.Client) {
+		c := newClient(t, rdb, "a")
+		const publishers, rounds, batch = 8, 10, 50
+		var wg sync.WaitGroup
+		var published sync.Map // id of the entry → id of the request
+		for p := range publishers {
+			wg.Go(func() {
+				for round := range rounds {
+					msgs := make([]proto.Message, batch)
+					for i := range msgs {
+						r := request(fmt.Sprintf("%d-%d-%d", p, round, i))
+						r.TrainingRunId = strings.Repeat("r", 1<<(i%13))
+						msgs[i] = r
+					}
+					for i, r := range publish(t, c, msgs...) {
+						published.Store(r.ID.String(), requestID(msgs[i]))
+					}
+				}
+			})
+		}
+		wg.Wait()
+		entries := rdb.XRange(t.Context(), c.Streams().KernelRequests, "-", "+").Val()
+		if len(entries) != publishers*rounds*batch {
+			t.Fatalf("%d entries", len(entries))
+		}
+		for _, e := range entries {
+			want, _ := published.Load(e.ID)
+			if got := requestID(open(t, e)); got != want {
+				t.Fatalf("entry %s is %s, want %v", e.ID, got, want)
+			}
+		}
+	})
+}
+
 // open verifies and decodes an entry.
 func open(t testing.TB, e redis.XMessage) proto.Message {
 	t.Helper()

@@ -36,7 +36,8 @@ const (
 	sealMany = 16
 )
 
-// sealer returns one for about n messages. Whoever has it says done of its memory.
+// sealer returns one for about n messages. Its user says when it is done with the
+// memory.
 func (c *Client) sealer(n int) sealer {
 	s := sealer{client: c, now: time.Now(), block: min(max(n, 1)*sealRoom, sealBlock)}
 	if n >= sealMany {
@@ -83,9 +84,10 @@ func (s *sealer) seal(stream string, o *Outgoing) (sealedMessage, error) {
 	return sealed, nil
 }
 
-// sealMemory is what sealed messages are in. It is used again once nobody needs any
-// of them: they are in Redis. Where that is not known, it is left to the garbage
-// collector. The methods of nil do the same with memory that is used once.
+// sealMemory is what the messages of a batch are sealed into. It is used again once
+// every user said that it is done: nothing will send these messages again. Memory of
+// which somebody never says so is left to the garbage collector. The methods of a nil
+// one do the same with memory that is used once.
 type sealMemory struct {
 	users  atomic.Int32
 	blocks [][]byte // of sealBlock bytes each
@@ -127,7 +129,8 @@ func (m *sealMemory) use() {
 	}
 }
 
-// done ends a use. After the last, nothing that was sealed is there any more.
+// done ends a use. After the last, nothing that was sealed is there any more, so that
+// a mistake shows.
 func (m *sealMemory) done() {
 	if m == nil || m.users.Add(-1) > 0 {
 		return
