@@ -129,8 +129,8 @@ func parseEnvelope(raw []byte) (Envelope, error) {
 }
 
 // parse reads the fields of an envelope. A nil visit notes the attributes that
-// this package knows; what is visited was noted before. Fields of another number or wire type are skipped, as
-// protobuf asks.
+// this package knows; what is visited was noted before, and is UTF-8. Fields of
+// another number or wire type are skipped, as protobuf asks.
 func (e *Envelope) parse(b []byte, visit func(key, value []byte)) error {
 	for len(b) > 0 {
 		num, typ, rest, err := consumeTag(b)

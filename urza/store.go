@@ -49,7 +49,7 @@ func openStore(cfg Config) (*store, error) {
 }
 
 func (s *store) close() error {
-	s.folders.close()
+	defer s.folders.close()
 	return s.root.Load().Close()
 }
 
