@@ -31,6 +31,7 @@ type CodecConfig struct {
 	MaxBytes int
 }
 
+// mostBytes bounds MaxBytes. An envelope notes places within it in 32 bits.
 const mostBytes = 512 << 20
 
 // Codec seals messages into the two fields of a stream entry and opens them

@@ -4,7 +4,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sync/atomic"
 	"time"
 )
 
@@ -21,47 +20,44 @@ type folder struct {
 	opened time.Time
 }
 
-// folders has the folder that was looked into last. The zero value has none.
-type folders struct{ last atomic.Pointer[folder] }
-
-// stat is Stat of root, of a folder that may have been exchanged up to folderAge
-// before now.
-func (f *folders) stat(root *os.Root, name string, now time.Time) (fs.FileInfo, error) {
+// look is Stat of the root, by way of a folder that may have been exchanged up to
+// folderAge before now.
+func (s *store) look(name string, now time.Time) (fs.FileInfo, error) {
+	root := s.root.Load()
 	dir, base := filepath.Split(name)
-	if at := f.in(root, dir, now); at != nil {
+	if f := s.openFolder(root, dir, now); f != nil {
 		// A link that leads out of its folder is for the root.
-		if info, err := at.root.Stat(base); err == nil {
+		if info, err := f.root.Stat(base); err == nil {
 			return info, nil
 		}
 	}
 	return root.Stat(name)
 }
 
-// in returns an open folder; nil for the root itself and for one that does not open.
-func (f *folders) in(root *os.Root, dir string, now time.Time) *folder {
+// openFolder returns an open folder; nil for the root itself and for one that does
+// not open.
+func (s *store) openFolder(root *os.Root, dir string, now time.Time) *folder {
 	if dir == "" {
 		return nil
 	}
-	if last := f.last.Load(); last != nil && last.name == dir {
-		if age := now.Sub(last.opened); age >= 0 && age < folderAge {
-			return last
+	if f := s.folder.Load(); f != nil && f.name == dir {
+		if age := now.Sub(f.opened); age >= 0 && age < folderAge {
+			return f
 		}
 	}
 	opened, err := root.OpenRoot(dir)
 	if err != nil {
 		return nil
 	}
-	at := &folder{dir, opened, now}
-	f.replace(at)
-	return at
+	f := &folder{dir, opened, now}
+	s.replaceFolder(f)
+	return f
 }
 
-// replace lets go of the folder before. Who looks into it just now is not disturbed.
-func (f *folders) replace(at *folder) {
-	if old := f.last.Swap(at); old != nil {
+// replaceFolder lets go of the folder before, if there is one. Who looks into it just
+// now is not disturbed.
+func (s *store) replaceFolder(f *folder) {
+	if old := s.folder.Swap(f); old != nil {
 		old.root.Close()
 	}
 }
-
-// close lets go of the last folder.
-func (f *folders) close() { f.replace(nil) }

@@ -52,7 +52,7 @@ func (l *Library) seenLately(it *item, p *proof, now time.Time) bool {
 	if age := now.UnixNano() - it.looked.Load(); age >= 0 && age < int64(lookInterval) {
 		return true
 	}
-	info, err := l.store.folders.stat(l.store.root.Load(), p.name, now)
+	info, err := l.store.look(p.name, now)
 	if err != nil || identify(info) != p.id {
 		return false
 	}

@@ -21,6 +21,19 @@ func known(l *urza.Library, id string) *leylinepb.KernelArtifactReady {
 	return answer
 }
 
+// openKnown opens a library in which BP can be answered at once, and returns the path
+// of its artifact.
+func openKnown(t *testing.T, dir string) (l *urza.Library, path string) {
+	t.Helper()
+	l = open(t, urza.Config{WorkDir: dir})
+	path = filepath.Join(dir, add(t, l, "BP", "content").ArtifactPath)
+	ask(t, l, "BP")
+	if known(l, "BP") == nil {
+		t.Fatal("not known after it was verified")
+	}
+	return l, path
+}
+
 // What is answered at once is what Answer says, and only what was verified.
 func TestKnownAnswers(t *testing.T) {
 	dir := t.TempDir()
@@ -52,12 +65,7 @@ func TestKnownAnswers(t *testing.T) {
 func TestKnownAnswersDoNotLast(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		l := open(t, urza.Config{WorkDir: dir})
-		path := filepath.Join(dir, add(t, l, "BP", "content").ArtifactPath)
-		ask(t, l, "BP")
-		if known(l, "BP") == nil {
-			t.Fatal("not known after it was verified")
-		}
+		l, path := openKnown(t, dir)
 		if err := os.WriteFile(path, []byte("CONTENT"), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -83,12 +91,7 @@ func TestKnownAnswersDoNotLast(t *testing.T) {
 func TestKnownAnswersOfAnotherFolder(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		l := open(t, urza.Config{WorkDir: dir})
-		path := filepath.Join(dir, add(t, l, "BP", "content").ArtifactPath)
-		ask(t, l, "BP")
-		if known(l, "BP") == nil {
-			t.Fatal("not known after it was verified")
-		}
+		l, path := openKnown(t, dir)
 		folder := filepath.Dir(path)
 		aside := folder + ".aside"
 		if err := os.Rename(folder, aside); err != nil {

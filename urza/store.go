@@ -20,8 +20,8 @@ type store struct {
 	maxSize int64  // negative: no limit
 	reserve int64
 
-	root    atomic.Pointer[os.Root]
-	folders folders
+	root   atomic.Pointer[os.Root]
+	folder atomic.Pointer[folder] // that was looked into last, or nil
 }
 
 func openStore(cfg Config) (*store, error) {
@@ -49,7 +49,7 @@ func openStore(cfg Config) (*store, error) {
 }
 
 func (s *store) close() error {
-	defer s.folders.close()
+	defer s.replaceFolder(nil)
 	return s.root.Load().Close()
 }
 
