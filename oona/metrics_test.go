@@ -62,6 +62,7 @@ func TestMetricsCount(t *testing.T) {
 		consume(t, c, oona.Subscription{Types: requestType}, answering())
 		eventually(t, settled(t, rdb, s.KernelRequests, 16))
 		eventually(t, func() error { return metricIs(c, "oona.consume_total", 10) })
+		eventually(t, func() error { return metricIs(c, "oona.held", 0) })
 		if err := c.Sample(t.Context()); err != nil {
 			t.Fatal(err)
 		}
