@@ -179,8 +179,10 @@ func TestIdleCost(t *testing.T) {
 	rdb := redistest.Start(t).Client()
 	c := newClient(t, rdb, "a")
 	s := c.Streams()
-	consume(t, c, oona.Subscription{}, answering())
-	consume(t, c, oona.Subscription{Stream: s.Emergency, Others: oona.AcknowledgeOthers}, answering())
+	var starting sync.WaitGroup
+	starting.Add(2)
+	consume(t, c, oona.Subscription{Ready: starting.Done}, answering())
+	consume(t, c, oona.Subscription{Stream: s.Emergency, Others: oona.AcknowledgeOthers, Ready: starting.Done}, answering())
 	tail, err := c.Tail(t.Context(), s.KernelReady, s.KernelErrors, s.Normal, s.Emergency, s.Policy)
 	if err != nil {
 		t.Fatal(err)
@@ -192,6 +194,7 @@ func TestIdleCost(t *testing.T) {
 	var keeping sync.WaitGroup
 	t.Cleanup(keeping.Wait)
 	keeping.Go(func() { _ = keep.Run(t.Context()) })
+	starting.Wait()
 	pause(t, time.Second) // the start is not idle
 	const span = 14 * time.Second
 	resetCounts(t, rdb)

@@ -2,6 +2,7 @@ package oona_test
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"testing"
 	"time"
@@ -68,7 +69,7 @@ func TestTrimming(t *testing.T) {
 		h := housekeeper(t, c, oona.Housekeeping{})
 		sweep(t, h) // nothing is there yet
 		for _, stream := range s.All() {
-			fillAged(t, rdb, stream, 301, 30*time.Minute) // 150 of them older than 15 minutes
+			fillAged(t, rdb, stream, 301, 5*time.Hour) // a minute apart, 285 of them older than 15 minutes
 		}
 		sweep(t, h)
 		type rest struct{ First, Length int }
@@ -83,7 +84,7 @@ func TestTrimming(t *testing.T) {
 		}
 		check(map[string]rest{
 			s.KernelRequests: {0, 301}, s.Emergency: {0, 301}, // nobody has read them yet
-			s.Normal: {150, 151}, s.KernelReady: {150, 151}, s.KernelErrors: {150, 151}, s.Telemetry: {150, 151},
+			s.Normal: {285, 16}, s.KernelReady: {285, 16}, s.KernelErrors: {285, 16}, s.Telemetry: {285, 16},
 			s.Policy: {237, 64}, s.DeadLetter: {0, 301},
 		})
 		// A group that has read 100, of which it finished all but one.
@@ -107,7 +108,7 @@ func TestTrimming(t *testing.T) {
 		check(map[string]rest{s.KernelRequests: {100, 201}})
 		rdb.XGroupDestroy(t.Context(), s.KernelRequests, "nissa")
 		sweep(t, h)
-		check(map[string]rest{s.KernelRequests: {150, 151}})
+		check(map[string]rest{s.KernelRequests: {285, 16}})
 		// Normal messages stay for the groups that there are.
 		rdb.XGroupCreate(t.Context(), s.Normal, "nissa", "0")
 		rdb.XTrimMaxLen(t.Context(), s.Normal, 0)
@@ -167,6 +168,8 @@ func TestTrimmingAheadOfTheClock(t *testing.T) {
 }
 
 func TestRemovesConsumersThatAreGone(t *testing.T) {
+	t.Parallel()
+	const idle = 5 * time.Second // long enough for the new one to be new when it is looked at
 	rdb := realRedis(t)
 	c := newClient(t, rdb, "a")
 	stream := c.Streams().KernelRequests
@@ -175,9 +178,16 @@ func TestRemovesConsumersThatAreGone(t *testing.T) {
 	for _, name := range []string{"gone", "also gone"} {
 		rdb.XGroupCreateConsumer(t.Context(), stream, "weatherlight", name)
 	}
-	pause(t, 30*time.Millisecond)
+	eventuallyWithin(t, 30*time.Second, func() error {
+		for _, c := range rdb.XInfoConsumers(t.Context(), stream, "weatherlight").Val() {
+			if c.Idle <= idle {
+				return fmt.Errorf("%s is idle for %v", c.Name, c.Idle)
+			}
+		}
+		return nil
+	})
 	rdb.XGroupCreateConsumer(t.Context(), stream, "weatherlight", "new")
-	sweep(t, housekeeper(t, c, oona.Housekeeping{ConsumerIdle: 20 * time.Millisecond}))
+	sweep(t, housekeeper(t, c, oona.Housekeeping{ConsumerIdle: idle}))
 	var got []string
 	for _, c := range rdb.XInfoConsumers(t.Context(), stream, "weatherlight").Val() {
 		got = append(got, c.Name)
@@ -198,12 +208,12 @@ func TestReportsWhatBlocksTrimming(t *testing.T) {
 	fillAged(t, rdb, s.Normal, 10, time.Hour)
 	rdb.XGroupCreate(t.Context(), s.Normal, "slow", "0")
 	rdb.XGroupCreateConsumer(t.Context(), s.Normal, "slow", "alive")
-	h := housekeeper(t, c, oona.Housekeeping{ConsumerIdle: 200 * time.Millisecond})
-	sweep(t, h)
+	sweep(t, housekeeper(t, c, oona.Housekeeping{}))
 	if err := metricIs(c, "oona.blocked_streams", 0); err != nil {
 		t.Error(err)
 	}
-	pause(t, 300*time.Millisecond)
+	pause(t, 30*time.Millisecond)
+	h := housekeeper(t, c, oona.Housekeeping{ConsumerIdle: 20 * time.Millisecond})
 	sweep(t, h)
 	if err := metricIs(c, "oona.blocked_streams", 1); err != nil {
 		t.Error(err)

@@ -2,6 +2,7 @@ package oona_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -53,13 +54,9 @@ func TestTakesUpItsOwnPendingEntries(t *testing.T) {
 		c := newClient(t, rdb, "a")
 		publish(t, c, requests(50)...)
 		readAs(t, rdb, c.Streams().KernelRequests, "a", 30)
-		start := time.Now()
 		consume(t, c, oona.Subscription{ReclaimIdle: time.Hour}, answering())
 		eventually(t, settled(t, rdb, c.Streams().KernelRequests, 50))
 		oneEach(t, answers(t, rdb, c.Streams()), 50)
-		if took := time.Since(start); took > 5*time.Second {
-			t.Errorf("took %v", took)
-		}
 	})
 }
 
@@ -67,13 +64,14 @@ func TestTwoConsumersShare(t *testing.T) {
 	onBoth(t, func(t *testing.T, rdb *redis.Client) {
 		a, b := newClient(t, rdb, "a"), newClient(t, rdb, "b")
 		var byA, byB atomic.Int64
+		var both sync.WaitGroup // until each has got something
+		both.Add(2)
 		counting := func(n *atomic.Int64) oona.Handler {
-			return oona.Each(func(ctx context.Context, r *pb.KernelPrefetchRequest, _ *oona.Message) ([]proto.Message, error) {
-				n.Add(1)
-				select { // long enough for the other to get its share
-				case <-time.After(time.Millisecond):
-				case <-ctx.Done():
+			return oona.Each(func(_ context.Context, r *pb.KernelPrefetchRequest, _ *oona.Message) ([]proto.Message, error) {
+				if n.Add(1) == 1 {
+					both.Done()
 				}
+				both.Wait() // who holds a share meanwhile leaves the rest to the other
 				return []proto.Message{&pb.KernelArtifactReady{RequestId: r.GetRequestId()}}, nil
 			})
 		}
@@ -113,7 +111,7 @@ func TestConsumeFailsOnWhatIsNoStream(t *testing.T) {
 		if err := rdb.Set(t.Context(), "text", "no stream", 0).Err(); err != nil {
 			t.Fatal(err)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
 		if err := c.Consume(ctx, oona.Subscription{Stream: "text", Group: "g"}, answering()); err == nil {
 			t.Error("consuming a string succeeded")
@@ -150,11 +148,14 @@ func TestEntriesTrimmedWhilePending(t *testing.T) {
 		}
 		consume(t, b, oona.Subscription{ReclaimIdle: time.Second}, answering())
 		eventually(t, func() error { return metricIs(b, "oona.data_loss_total", float64(len(left))) })
-		for _, e := range left {
-			if !strings.Contains(log.String(), e.ID) {
-				t.Errorf("the log does not tell of %s:\n%s", e.ID, log.String())
+		eventually(t, func() error { // it is logged after it is counted
+			for _, e := range left {
+				if !strings.Contains(log.String(), e.ID) {
+					return fmt.Errorf("the log does not tell of %s:\n%s", e.ID, log.String())
+				}
 			}
-		}
+			return nil
+		})
 	})
 }
 

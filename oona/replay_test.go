@@ -248,8 +248,9 @@ func TestClockPutBack(t *testing.T) {
 	}
 	server.SetTime(now)
 	c = newClient(t, rdb, "a")
-	stop = consume(t, c, oona.Subscription{}, answering())
-	eventually(t, settled(t, rdb, stream, 0))
+	reading := make(chan struct{}) // closed when the mark has followed the clock
+	stop = consume(t, c, oona.Subscription{Ready: func() { close(reading) }}, answering())
+	<-reading
 	stop()
 	now = now.Add(2 * time.Minute)
 	server.SetTime(now)

@@ -18,7 +18,7 @@ func TestStopUnderLoadHandsBack(t *testing.T) {
 		var handled calls
 		publish(t, a, requests(1000)...)
 		sub := oona.Subscription{ReclaimIdle: 30 * time.Second}
-		stop := consume(t, a, sub, slow(time.Millisecond, &handled))
+		stop := consume(t, a, sub, slow(10*time.Millisecond, &handled)) // all of it takes seconds
 		eventually(t, func() error {
 			if handled.count() < 50 {
 				return fmt.Errorf("%d handled", handled.count())
@@ -37,7 +37,7 @@ func TestStopUnderLoadHandsBack(t *testing.T) {
 			t.Errorf("%d answers to %d handled", len(answers(t, rdb, a.Streams())), handled.count())
 		}
 		consume(t, b, sub, answering())
-		eventually(t, settled(t, rdb, a.Streams().KernelRequests, 1000))
+		eventuallyWithin(t, 30*time.Second, settled(t, rdb, a.Streams().KernelRequests, 1000)) // it scans every five
 		oneEach(t, answers(t, rdb, a.Streams()), 1000)
 	})
 }

@@ -186,7 +186,7 @@ func failover(t *testing.T, url string, rdb redis.UniversalClient, fail func(), 
 			pause(t, 2*time.Millisecond)
 		}
 	})
-	eventually(t, func() error { return atLeast(&published, 200) })
+	eventuallyWithin(t, 30*time.Second, func() error { return atLeast(&published, 200) })
 	fail()
 	eventuallyWithin(t, 30*time.Second, moved)
 	isNew := time.Now()

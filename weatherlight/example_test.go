@@ -229,16 +229,17 @@ func ExampleLogEvents() {
 	// level=INFO msg="supervisor shutdown"
 }
 
-// printer publishes packets by printing them.
-type printer struct{}
+// printer publishes packets by printing them, and says that it did.
+type printer struct{ printed func() }
 
-func (printer) Publish(_ context.Context, packet *leylinepb.TelemetryPacket, priority leylinepb.MessagePriority) error {
+func (p printer) Publish(_ context.Context, packet *leylinepb.TelemetryPacket, priority leylinepb.MessagePriority) error {
 	fmt.Println(packet.GetSystemHealth().GetSummary(), "with priority", priority)
 	for _, m := range packet.GetMetrics() {
 		if m.GetName() == "demo.temperature" {
 			fmt.Println(m.GetName(), m.GetValue(), m.GetUnit())
 		}
 	}
+	p.printed()
 	return nil
 }
 
@@ -257,9 +258,11 @@ func ExampleNewReporter() {
 		fmt.Println(err)
 		return
 	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
 	reporter, err := weatherlight.NewReporter(weatherlight.ReporterConfig{
 		Supervisor: supervisor,
-		Publisher:  printer{},
+		Publisher:  printer{cancel}, // in a service: a signal
 		Instance:   "host-boot",
 		Sources:    []weatherlight.Source{thermometer{}},
 	})
@@ -271,8 +274,6 @@ func ExampleNewReporter() {
 		fmt.Println(err)
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
-	defer cancel()
 	fmt.Println(supervisor.Run(ctx))
 	// Output:
 	// steady with priority MESSAGE_PRIORITY_NORMAL

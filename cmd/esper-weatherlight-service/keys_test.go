@@ -201,10 +201,12 @@ func TestReplayAfterKill(t *testing.T) {
 	}
 	next := start(t, dir, env)
 	for range copies {
+		pipe := rdb.Pipeline() // one by one they may be stale before the last is there
 		for _, e := range recorded {
-			if err := rdb.XAdd(t.Context(), &redis.XAddArgs{Stream: requests, Values: e.Values}).Err(); err != nil {
-				t.Fatal(err)
-			}
+			pipe.XAdd(t.Context(), &redis.XAddArgs{Stream: requests, Values: e.Values})
+		}
+		if _, err := pipe.Exec(t.Context()); err != nil {
+			t.Fatal(err)
 		}
 	}
 	answers.oneEach(t, total)

@@ -20,7 +20,7 @@ func TestLevelChangesAtRunTime(t *testing.T) {
 	redis := redistest.Start(t)
 	client := busClient(t, redis.URL(), "test")
 	answers := watchAnswers(t, client)
-	service := start(t, serviceDir(t), serviceEnv(redis))
+	service := start(t, serviceDir(t), with(serviceEnv(redis), "WEATHERLIGHT_METRICS_ADDR", "127.0.0.1:0"))
 	says := func(text string, times int) {
 		t.Helper()
 		eventually(t, func() error {
@@ -28,6 +28,7 @@ func TestLevelChangesAtRunTime(t *testing.T) {
 		})
 	}
 	says(`"msg":"supervisor booted"`, 1)
+	url := servedAt(t, service)
 	ask := func(n int) {
 		t.Helper()
 		for i := answers.total(); i < n; i++ {
@@ -36,6 +37,10 @@ func TestLevelChangesAtRunTime(t *testing.T) {
 			}
 		}
 		answers.oneEach(t, n)
+		eventually(t, func() error { // what is let go has been logged
+			_, page := get(t, url+"/metrics")
+			return errIf(!strings.Contains(page, "esper_oona_held 0\n"), "the service still holds a request")
+		})
 	}
 	change := func(level string) {
 		t.Helper()

@@ -76,10 +76,12 @@ func runningService(t testing.TB) *service {
 	})
 	bus.publish(&pb.KernelPrefetchRequest{RequestId: "1", BlueprintId: "BP404", IssuedAt: timestamppb.Now()})
 	eventually(t, func() error {
-		if n := figuresOf(figures{svc}.AppendMetrics(nil))["urza.prefetch.misses"]; n != 1 {
+		got := figuresOf(figures{svc}.AppendMetrics(nil))
+		if n := got["urza.prefetch.misses"]; n != 1 {
 			return fmt.Errorf("%v answers", n)
 		}
-		return nil
+		_, timed := got["slo.urza_prefetch_latency_ms_actual"]
+		return errIf(!timed, "the answer is counted, its latency is not yet")
 	})
 	return svc
 }

@@ -54,8 +54,9 @@ func TestServiceServesMetrics(t *testing.T) {
 			return nil
 		})
 	}
-	if code, body := get(t, url+"/healthz"); code != http.StatusOK || !strings.Contains(body, `"healthy"`) {
-		t.Errorf("health: %d %s", code, body)
-	}
+	eventually(t, func() error { // other workers may still start
+		code, body := get(t, url+"/healthz")
+		return errIf(code != http.StatusOK || !strings.Contains(body, `"healthy"`), fmt.Sprintf("health: %d %s", code, body))
+	})
 	service.terminate(10 * time.Second)
 }

@@ -31,7 +31,7 @@ func TestNoAnswer(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			bus := newTestBus(t)
 			test.says(bus)
-			code, stdout, stderr := runCommand(t, bus.environ(), false, (*app).prefetchCommand, "BP001", "--timeout", "300ms")
+			code, stdout, stderr := runCommand(t, bus.environ(), false, (*app).prefetchCommand, "BP001", "--timeout", "1s")
 			if code != exitFailed || !strings.Contains(stderr, test.want) {
 				t.Errorf("exit code %d: %s, want %s", code, stderr, test.want)
 			}

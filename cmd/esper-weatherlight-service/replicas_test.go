@@ -133,7 +133,7 @@ func TestKilledEveryTwoSeconds(t *testing.T) {
 		if time.Now().Before(next) {
 			continue
 		}
-		next = next.Add(2 * time.Second)
+		next = time.Now().Add(2 * time.Second) // after a delay, too, each has its time
 		i := killed % 2
 		_ = processes[i].cmd.Process.Kill()
 		<-processes[i].exited

@@ -279,7 +279,7 @@ func TestPrefetchCommand(t *testing.T) {
 		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
 	}
 	service.terminate(10 * time.Second)
-	code, _, stderr = runProgram(t, dir, env, "prefetch", "--timeout", "300ms", "BP001")
+	code, _, stderr = runProgram(t, dir, env, "prefetch", "--timeout", "3s", "BP001")
 	if code != 1 || !strings.Contains(stderr, "no answer") {
 		t.Errorf("without a service: exit code %d: %s", code, stderr)
 	}
