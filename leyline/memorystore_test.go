@@ -166,6 +166,75 @@ func TestMemoryStoreAdvance(t *testing.T) {
 	}
 }
 
+// However many came and went, what is live is known, and nothing else is.
+func TestMemoryStoreManyClaims(t *testing.T) {
+	if raceEnabled {
+		t.Skip("six million claims")
+	}
+	const perSecond = 1000
+	s := leyline.NewMemoryStore(100 * perSecond)
+	rng := rand.New(rand.NewPCG(5, 6))
+	arrival := func(i int) time.Time { return epoch.Add(time.Duration(i) * time.Second / perSecond) }
+	for i := range 6_000_000 {
+		if v, err := claimAt(s, strconv.Itoa(i), "a", arrival(i), 0); v != leyline.Fresh {
+			t.Fatalf("claim %d = %v, %v", i, v, err)
+		}
+		if i%8 > 0 {
+			continue
+		}
+		old := i - rng.IntN(min(i+1, 65*perSecond))
+		if v, err := claimAt(s, strconv.Itoa(old), "b", arrival(i), arrival(i).Sub(arrival(old))); err != leyline.Replayed {
+			t.Fatalf("copy of %d after %d = %v, %v", old, i, v, err)
+		}
+	}
+	if n := s.Len(); n > 70*perSecond {
+		t.Errorf("Len = %d with 66 s of %d/s", n, perSecond)
+	}
+}
+
+// A shard holds at most so many nonces, which chance alone does not bring about,
+// and then refuses, too.
+func TestMemoryStoreShardFull(t *testing.T) {
+	const most = 1 << 15
+	s := leyline.NewMemoryStoreOfShards(2*most, 1)
+	for i := range most {
+		if v, err := claimAt(s, strconv.Itoa(i), "a", epoch, 0); v != leyline.Fresh {
+			t.Fatal(i, v, err)
+		}
+	}
+	if v, err := claimAt(s, "more", "a", epoch, 0); v != 0 || err != leyline.ErrStoreFull {
+		t.Errorf("claim over what a shard holds = %v, %v", v, err)
+	}
+	for i := range most {
+		if _, err := claimAt(s, strconv.Itoa(i), "b", epoch, 0); err != leyline.Replayed {
+			t.Fatalf("copy of %d: %v", i, err)
+		}
+	}
+	if s.Len() != most {
+		t.Errorf("Len = %d, want %d", s.Len(), most)
+	}
+	if v, err := claimAt(s, "more", "a", epoch.Add(66*time.Second), 0); v != leyline.Fresh || s.Len() != 1 {
+		t.Errorf("once they have expired = %v, %v; Len = %d", v, err, s.Len())
+	}
+}
+
+// Nor is anything lost in a shard that is so full that positions come round soon.
+func TestMemoryStoreShardNearlyFull(t *testing.T) {
+	const live = 32_000
+	s := leyline.NewMemoryStoreOfShards(2*live, 1)
+	arrival := func(i int) time.Time { return epoch.Add(time.Duration(i) * 66 * time.Second / live) }
+	for i := range 4 * live {
+		at := arrival(i)
+		if v, err := claimAt(s, strconv.Itoa(i), "a", at, 0); v != leyline.Fresh {
+			t.Fatalf("claim %d = %v, %v", i, v, err)
+		}
+		old := i - i*7919%min(i+1, live*64/66)
+		if v, err := claimAt(s, strconv.Itoa(old), "b", at, at.Sub(arrival(old))); err != leyline.Replayed {
+			t.Fatalf("copy of %d after %d = %v, %v", old, i, v, err)
+		}
+	}
+}
+
 // The same model as the store's contract, in a map, decides the same.
 func TestMemoryStoreAgainstModel(t *testing.T) {
 	type held struct {
@@ -362,7 +431,7 @@ func TestMemoryStoreSize(t *testing.T) {
 		if got := metric(t, s, "leyline.replay.bytes") / float64(live); got > 40.5 {
 			t.Errorf("%d live nonces take %.1f bytes each", live, got)
 		}
-		if got := s.Len(); got < live || got > live*14/10 {
+		if got := s.Len(); got < 65*perSecond || got > live*11/10 {
 			t.Errorf("Len = %d with %d live nonces", got, live)
 		}
 	}
