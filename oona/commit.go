@@ -231,35 +231,43 @@ func (a *commitArgs) letter(sub *Subscription, consumer string, o *outcome) {
 // commit runs the script for a batch that fits and returns a code for each of
 // it. It may be repeated: what took effect is settled, and is skipped.
 func (c *consumer) commit(ctx context.Context, a *commitArgs, batch []outcome) (codes []byte, err error) {
+	if len(batch) == 1 && batch[0].usual() && !c.sub.ClaimFirst {
+		if done, err := c.commitOne(ctx, a, &batch[0]); done || err != nil {
+			return []byte{codeApplied}, err
+		}
+	}
 	a.build(c.client.keys, &c.sub, c.client.cfg.Consumer, c.client.cfg.Streams.DeadLetter, batch)
 	reply, err := commitScript.Run(ctx, c.client.rdb, a.keys, a.args...).Slice()
 	if err != nil {
 		return nil, fmt.Errorf("oona: commit on %s: %w", c.sub.Stream, err)
 	}
-	inOrder, err := c.readReply(reply)
-	if err == nil && len(inOrder) != len(batch) {
-		err = fmt.Errorf("oona: commit on %s answered for %d of %d entries", c.sub.Stream, len(inOrder), len(batch))
+	if len(reply) == 0 {
+		return nil, fmt.Errorf("oona: commit on %s: empty reply", c.sub.Stream)
 	}
-	if err != nil {
-		return nil, err
+	inOrder, _ := reply[0].(string)
+	if err := c.noteTime(reply[1:]); err != nil {
+		return nil, fmt.Errorf("oona: commit on %s: %w", c.sub.Stream, err)
+	}
+	if len(inOrder) != len(batch) {
+		return nil, fmt.Errorf("oona: commit on %s answered for %d of %d entries", c.sub.Stream, len(inOrder), len(batch))
 	}
 	return a.codes(inOrder), nil
 }
 
-func (c *consumer) readReply(reply []any) (string, error) {
-	if len(reply) != 3 {
-		return "", fmt.Errorf("oona: commit on %s: %d values in the reply", c.sub.Stream, len(reply))
-	}
-	codes, _ := reply[0].(string)
+// noteTime sets the clock by what the server's TIME said.
+func (c *consumer) noteTime(reply []any) error {
 	var at [2]int64
+	if len(reply) != len(at) {
+		return fmt.Errorf("%d values for the time", len(reply))
+	}
 	for i := range at {
-		text, _ := reply[1+i].(string)
+		text, _ := reply[i].(string)
 		n, err := strconv.ParseInt(text, 10, 64)
 		if err != nil {
-			return "", fmt.Errorf("oona: commit on %s: time in the reply: %w", c.sub.Stream, err)
+			return fmt.Errorf("time in the reply: %w", err)
 		}
 		at[i] = n
 	}
 	c.client.clock.set(time.Unix(at[0], at[1]*1000))
-	return codes, nil
+	return nil
 }

@@ -124,7 +124,7 @@
 //		+hello +auth +ping +time +eval +evalsha
 //		+xadd +xack +xlen +xdel +xtrim +xrange +xread +xreadgroup +xpending +xclaim
 //		+xgroup|create +xgroup|delconsumer +xinfo|stream +xinfo|groups +xinfo|consumers
-//		+get +set +hget +hset +hdel +hlen +hmget +hgetall +pttl +pexpire +pexpireat +unlink
+//		+exists +get +set +hget +hset +hdel +hlen +hmget +hgetall +pttl +pexpire +pexpireat +unlink
 //
 // The command reads more, for its status and dead letters: its rights are in
 // infra/operations.md. With +config|get a client also refuses a server that

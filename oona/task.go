@@ -37,7 +37,7 @@ func (h *held) next(buf []*delivery) task {
 // reliefAfter is how long a goroutine that has few messages to handle may take
 // before another reads. Most are back sooner and read again themselves, which takes
 // a third of the context switches, and lets Redis have the answer first.
-const reliefAfter = time.Millisecond
+const reliefAfter = 5 * time.Millisecond
 
 // passLocked wakes another goroutine if there is something to do beside t.
 func (h *held) passLocked(t task) {
