@@ -1,5 +1,6 @@
 -- Commits a batch: acknowledges its entries and does what belongs to each, in
--- one step. Follows nonces.lua. KEYS: failures, dead letters, the streams of the
+-- one step. What comes alone and is as usual, commitone.lua commits sooner. Follows
+-- nonces.lua. KEYS: failures, dead letters, the streams of the
 -- answers. ARGV: group, consumer, the least time in ms of the ids in the parts,
 -- the number of parts. A part is the usual, many times over: entries that are
 -- done, of one bucket, each with one answer to one stream and its own nonce, which
