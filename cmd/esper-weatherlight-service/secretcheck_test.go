@@ -151,10 +151,9 @@ func TestSecretCheckLooksWhenThereIsAReason(t *testing.T) {
 		running.Go(func() { c.run(ctx) })
 		wants := func(after time.Duration, times int64, doubtful bool) {
 			t.Helper()
-			looked.Store(0)
 			time.Sleep(after)
 			synctest.Wait()
-			if n := looked.Load(); n != times || c.doubtful.Load() != doubtful {
+			if n := looked.Swap(0); n != times || c.doubtful.Load() != doubtful {
 				t.Errorf("looked %d times, doubtful %v; want %d, %v", n, c.doubtful.Load(), times, doubtful)
 			}
 		}
