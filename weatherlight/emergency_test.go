@@ -11,7 +11,6 @@ import (
 
 	"github.com/esper-lite/esper/leyline/leylinepb"
 	"github.com/esper-lite/esper/weatherlight"
-	"github.com/esper-lite/esper/weatherlight/weatherlighttest"
 )
 
 const (
@@ -27,7 +26,7 @@ func signal(level leylinepb.EmergencyLevel) *leylinepb.EmergencySignal {
 func TestEmergencyIsReportedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := newStation(t, weatherlight.ReporterConfig{})
-		weatherlighttest.Start(t, st.supervisor)
+		st.start(t)
 		first := st.wire.take()[0].packet
 		wantMetric(t, first, "weatherlight.emergency.detections_total", 0)
 		if _, ok := metricOf(first, "weatherlight.emergency.last_level"); ok {
@@ -75,7 +74,7 @@ func TestEmergencyHold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := newStation(t, weatherlight.ReporterConfig{Interval: time.Hour, EmergencyHold: time.Minute})
 		start := time.Now()
-		weatherlighttest.Start(t, st.supervisor)
+		st.start(t)
 		time.Sleep(time.Second)
 		st.reporter.Emergency(signal(halt), time.Now())
 		time.Sleep(30 * time.Second)
@@ -97,7 +96,7 @@ func TestEmergencyHold(t *testing.T) {
 func TestEmergencyFloodIsLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := newStation(t, weatherlight.ReporterConfig{})
-		weatherlighttest.Start(t, st.supervisor)
+		st.start(t)
 		st.wire.take()
 		start := time.Now()
 		for i := range 1000 { // one per millisecond, one of them graver
@@ -135,7 +134,7 @@ func TestEmergencyFloodIsLimited(t *testing.T) {
 func TestEmergencyAndDuePacketTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := newStation(t, weatherlight.ReporterConfig{})
-		weatherlighttest.Start(t, st.supervisor)
+		st.start(t)
 		time.Sleep(9950 * time.Millisecond)
 		st.reporter.Emergency(signal(elevated), time.Now())
 		time.Sleep(10 * time.Millisecond)

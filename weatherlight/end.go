@@ -124,11 +124,13 @@ func (w *Handle) failLocked(l *life, err error, now time.Time) *life {
 	if w.past.failures.exceeds(w.policy.limit, f) {
 		return w.exceededLocked(f)
 	}
-	delay := w.delayLocked(l, now)
-	w.publish(Event{Kind: EventFailed, At: now, Err: err, Backoff: delay})
-	if w.sup.cfg.Strategy == OneForAll {
-		until := now.Add(delay)
+	delay, together := w.delayLocked(l, now), w.sup.cfg.Strategy == OneForAll
+	until := now.Add(delay)
+	if delay > 0 || together {
 		w.moveLocked(StateBackingOff, until)
+	}
+	w.publish(Event{Kind: EventFailed, At: now, Err: err, Backoff: delay})
+	if together {
 		w.after = &aftermath{round: &round{sibling: w.path, until: until}}
 		return nil
 	}
@@ -137,7 +139,7 @@ func (w *Handle) failLocked(l *life, err error, now time.Time) *life {
 
 // exceededLocked handles a failure that was one too many.
 func (w *Handle) exceededLocked(f *Failure) *life {
-	w.publish(Event{Kind: EventFailed, At: f.At, Err: f.Err})
+	failed := Event{Kind: EventFailed, At: f.At, Err: f.Err}
 	if w.policy.limit.Then == Escalate {
 		w.after = &aftermath{fatal: &EscalationError{
 			Worker:   w.path,
@@ -145,10 +147,12 @@ func (w *Handle) exceededLocked(f *Failure) *life {
 			Failures: w.past.failures.latest(maxEscalated),
 		}}
 		w.moveLocked(StateEnded, f.At)
+		w.publish(failed)
 		w.publish(Event{Kind: EventEnded, At: f.At, Err: f.Err})
 		return nil
 	}
 	w.moveLocked(StateParked, f.At)
+	w.publish(failed)
 	w.publish(Event{Kind: EventParked, At: f.At, Err: f.Err})
 	return nil
 }
@@ -169,9 +173,7 @@ func (w *Handle) delayLocked(l *life, now time.Time) time.Duration {
 // againLocked makes the next life, which begins after the delay.
 func (w *Handle) againLocked(delay time.Duration, now time.Time) *life {
 	next := w.newLifeLocked(delay)
-	if delay > 0 {
-		w.moveLocked(StateBackingOff, now.Add(delay))
-	} else {
+	if delay == 0 {
 		w.restartedLocked(next, now)
 	}
 	return next

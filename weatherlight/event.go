@@ -75,7 +75,9 @@ type Event struct {
 // Subscribe returns a channel with a buffer of n (at least 1) that receives what
 // happens from now on in the supervisor and all below it, and a function that
 // ends the subscription and closes the channel. Events of one worker come in
-// order. Nobody waits for a subscriber: an event that finds the buffer full is
+// order, and after the change of its [State] that they tell of, so that a
+// [Snapshot] taken on an event shows it, or a later one; only [EventAbandoned]
+// comes before. Nobody waits for a subscriber: an event that finds the buffer full is
 // dropped for this subscriber, and counted in [Event.Missed] of the next one and
 // in [Snapshot.EventsDropped].
 func (s *Supervisor) Subscribe(n int) (<-chan Event, func()) {

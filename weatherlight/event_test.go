@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -55,6 +56,38 @@ func TestSubscribeNeverBlocksAndCountsWhatIsMissed(t *testing.T) {
 			t.Errorf("%d events in a buffer of 1", n)
 		}
 	})
+}
+
+// Whoever looks at a worker because of an event finds what it tells of.
+func TestStateIsThatOfTheEvent(t *testing.T) {
+	const workers = 500
+	s, err := weatherlight.New(weatherlight.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	handles := make(map[string]*weatherlight.Handle)
+	for i := range workers {
+		w, h := addReady(t, s, weatherlight.Spec{Name: strconv.Itoa(i), Backoff: weatherlight.Backoff{Initial: time.Hour}})
+		handles[strconv.Itoa(i)] = h
+		go w.Return(errBoom)
+	}
+	events, unsubscribe := s.Subscribe(5 * workers)
+	defer unsubscribe()
+	weatherlighttest.Start(t, s)
+	for failed := 0; failed < workers; {
+		e := <-events
+		switch state := handles[e.Worker].Status().State; e.Kind {
+		case weatherlight.EventStarted:
+			if state == weatherlight.StateWaiting {
+				t.Errorf("%s has started, and is %v", e.Worker, state)
+			}
+		case weatherlight.EventFailed:
+			failed++
+			if state != weatherlight.StateBackingOff {
+				t.Errorf("%s has failed, and is %v", e.Worker, state)
+			}
+		}
+	}
 }
 
 func TestLogEvents(t *testing.T) {

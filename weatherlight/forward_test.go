@@ -12,7 +12,6 @@ import (
 
 	"github.com/esper-lite/esper/leyline/leylinepb"
 	"github.com/esper-lite/esper/weatherlight"
-	"github.com/esper-lite/esper/weatherlight/weatherlighttest"
 )
 
 func TestForward(t *testing.T) {
@@ -36,7 +35,7 @@ func TestForward(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		st := newStation(t, weatherlight.ReporterConfig{})
-		weatherlighttest.Start(t, st.supervisor)
+		st.start(t)
 		st.wire.take()
 		for i, tc := range cases {
 			tc.packet.PacketId = fmt.Sprint(i)
@@ -60,7 +59,7 @@ func TestForwardIsBoundedAndCounted(t *testing.T) {
 		for i := range 5 { // nobody publishes yet
 			st.reporter.Forward(&leylinepb.TelemetryPacket{PacketId: fmt.Sprint(i)}, 0)
 		}
-		weatherlighttest.Start(t, st.supervisor)
+		st.start(t)
 		var ids []string
 		for _, s := range st.wire.take() {
 			if s.packet.GetSourceSubsystem() == "weatherlight" {
@@ -77,7 +76,7 @@ func TestForwardIsBoundedAndCounted(t *testing.T) {
 func TestForwardMendsWhatReadersFailOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := newStation(t, weatherlight.ReporterConfig{})
-		weatherlighttest.Start(t, st.supervisor)
+		st.start(t)
 		st.wire.take()
 		bad := &timestamppb.Timestamp{Seconds: 1, Nanos: -1}
 		good := timestamppb.New(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))

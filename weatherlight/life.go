@@ -38,10 +38,11 @@ func (w *Handle) newLifeLocked(delay time.Duration) *life {
 // beginLocked marks the moment at which the worker's method is called.
 func (w *Handle) beginLocked(l *life, now time.Time) {
 	l.begun, l.begunAt = true, w.sup.since(now)
-	w.publish(Event{Kind: EventStarted, At: now})
 	if w.says {
 		w.moveLocked(StateStarting, now)
+		w.publish(Event{Kind: EventStarted, At: now})
 	} else {
+		w.publish(Event{Kind: EventStarted, At: now})
 		w.readyLocked(l, now)
 	}
 	w.watchLocked(l)

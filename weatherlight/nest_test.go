@@ -80,6 +80,7 @@ func TestNestedEscalationIsAFailureOfTheSupervisor(t *testing.T) {
 		})
 		weatherlighttest.Start(t, tr.root)
 		tr.left.Ready()
+		synctest.Wait()
 		tr.right.Return(errBoom)
 		tr.right.Return(errBoom)
 		synctest.Wait()

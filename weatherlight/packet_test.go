@@ -21,7 +21,6 @@ import (
 	"github.com/esper-lite/esper/leyline"
 	"github.com/esper-lite/esper/leyline/leylinepb"
 	"github.com/esper-lite/esper/weatherlight"
-	"github.com/esper-lite/esper/weatherlight/weatherlighttest"
 )
 
 var update = flag.Bool("update", false, "write golden files")
@@ -46,7 +45,7 @@ func eventful(t *testing.T) *leylinepb.TelemetryPacket {
 		},
 	})
 	steady, _ := addWorker(t, st.supervisor, weatherlight.Spec{Name: "tamiyo_policy"})
-	weatherlighttest.Start(t, st.supervisor)
+	st.start(t)
 	time.Sleep(90 * time.Second)
 	st.worker.Return(errBoom)
 	time.Sleep(250 * time.Millisecond)
@@ -166,9 +165,8 @@ func TestManyWorkersAreReportedInPart(t *testing.T) {
 			addWorker(t, st.supervisor, weatherlight.Spec{Name: fmt.Sprint("w", i)})
 		}
 		failing, _ := addWorker(t, st.supervisor, weatherlight.Spec{Name: "failing"})
-		weatherlighttest.Start(t, st.supervisor)
+		st.start(t)
 		failing.Return(errBoom)
-		time.Sleep(200 * time.Millisecond)
 		got := st.wire.take()
 		var names []string
 		packet := got[len(got)-1].packet
@@ -186,7 +184,7 @@ func TestManyWorkersAreReportedInPart(t *testing.T) {
 func TestReporterAppendMetrics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := newStation(t, weatherlight.ReporterConfig{})
-		weatherlighttest.Start(t, st.supervisor)
+		st.start(t)
 		packet := st.wire.take()[0].packet
 		var got, want []string
 		for _, m := range st.reporter.AppendMetrics(nil) {

@@ -79,11 +79,12 @@ type station struct {
 	worker     *weatherlighttest.Worker
 	handle     *weatherlight.Handle
 	wire       *wire
+	settled    chan struct{} // closed by start
 }
 
 func newStation(t *testing.T, cfg weatherlight.ReporterConfig) *station {
 	t.Helper()
-	st := &station{wire: &wire{}}
+	st := &station{wire: &wire{}, settled: make(chan struct{})}
 	var err error
 	if st.supervisor, err = weatherlight.New(weatherlight.Config{}); err != nil {
 		t.Fatal(err)
@@ -92,11 +93,25 @@ func newStation(t *testing.T, cfg weatherlight.ReporterConfig) *station {
 	if st.reporter, err = weatherlight.NewReporter(cfg); err != nil {
 		t.Fatal(err)
 	}
-	add(t, st.supervisor, weatherlight.Spec{Name: "telemetry", Worker: st.reporter})
+	add(t, st.supervisor, weatherlight.Spec{Name: "telemetry", Worker: weatherlight.WorkerFunc(func(ctx context.Context) error {
+		<-st.settled
+		return st.reporter.Run(ctx)
+	})})
 	st.worker, st.handle = addWorker(t, st.supervisor, weatherlight.Spec{
 		Name: "urza_prefetch", After: []string{"telemetry"}, Backoff: weatherlight.Backoff{Initial: 3 * time.Second, Jitter: -1},
 	})
 	return st
+}
+
+// start starts the supervisor. The reporter begins once all has started that starts
+// at once: or else it would depend on chance whether the first packet says so.
+func (st *station) start(t *testing.T) *weatherlighttest.Running {
+	t.Helper()
+	r := weatherlighttest.Start(t, st.supervisor)
+	synctest.Wait()
+	close(st.settled)
+	synctest.Wait()
+	return r
 }
 
 // lines returns what was published since the last call as
@@ -159,7 +174,7 @@ func TestReportsEveryIntervalAndWhenHealthChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := newStation(t, weatherlight.ReporterConfig{RecentError: 20 * time.Second})
 		start := time.Now()
-		r := weatherlighttest.Start(t, st.supervisor)
+		r := st.start(t)
 		time.Sleep(24 * time.Second)
 		wantLines(t, []string{"0s healthy steady", "10s healthy steady", "20s healthy steady"}, st.lines(start))
 
@@ -197,7 +212,7 @@ func TestHealth(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				st := newStation(t, weatherlight.ReporterConfig{})
 				addWorker(t, st.supervisor, weatherlight.Spec{Name: "other"})
-				weatherlighttest.Start(t, st.supervisor)
+				st.start(t)
 				synctest.Wait()
 				tc.do(st)
 				time.Sleep(time.Second)
@@ -226,7 +241,7 @@ func TestParkedWorkerDegradesHealth(t *testing.T) {
 			Limit:   weatherlight.Limit{Failures: 1, Then: weatherlight.Park},
 		})
 		start := time.Now()
-		weatherlighttest.Start(t, st.supervisor)
+		st.start(t)
 		parked.Return(errBoom)
 		parked.Return(errBoom)
 		time.Sleep(10 * time.Second)
@@ -248,7 +263,7 @@ func TestShutdownIsNotCritical(t *testing.T) {
 			Backoff: weatherlight.Backoff{Initial: weatherlight.AtOnce},
 			Limit:   weatherlight.Limit{Failures: 1, Then: weatherlight.Park},
 		})
-		r := weatherlighttest.Start(t, st.supervisor)
+		r := st.start(t)
 		parked.Return(errBoom)
 		parked.Return(errBoom)
 		st.worker.IgnoreStop()
@@ -273,7 +288,7 @@ func TestFlappingHealthIsLimited(t *testing.T) {
 		flapping, _ := addWorker(t, st.supervisor, weatherlight.Spec{
 			Name: "flapping", Backoff: weatherlight.Backoff{Initial: 10 * time.Millisecond, Max: 10 * time.Millisecond, Jitter: -1},
 		})
-		weatherlighttest.Start(t, st.supervisor)
+		st.start(t)
 		for start := time.Now(); time.Since(start) < 10*time.Second; {
 			flapping.Return(errBoom)
 		}
@@ -286,7 +301,7 @@ func TestFlappingHealthIsLimited(t *testing.T) {
 func TestWorkerErrorIsAnEvent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := newStation(t, weatherlight.ReporterConfig{})
-		weatherlighttest.Start(t, st.supervisor)
+		st.start(t)
 		if got := st.wire.take(); len(eventsOf(got[0].packet, "worker_error")) != 0 {
 			t.Error("an error before there was one")
 		} else if _, ok := metricOf(got[0].packet, "weatherlight.last_error_ts"); ok {
@@ -326,7 +341,7 @@ func TestWorkerErrorIsAnEvent(t *testing.T) {
 func TestLastPacketAtShutdownIsWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := newStation(t, weatherlight.ReporterConfig{})
-		r := weatherlighttest.Start(t, st.supervisor)
+		r := st.start(t)
 		synctest.Wait()
 		st.wire.set(func(w *wire) { w.err = errBoom })
 		go func() {
@@ -390,7 +405,7 @@ func TestSpoolIsBoundedAndKeepsTheNewest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := newStation(t, weatherlight.ReporterConfig{SpoolSize: 5})
 		start := time.Now()
-		weatherlighttest.Start(t, st.supervisor)
+		st.start(t)
 		synctest.Wait()
 		st.wire.take()
 		st.wire.set(func(w *wire) { w.err = errBoom })
@@ -423,7 +438,7 @@ func TestRejectedPacketIsDropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := newStation(t, weatherlight.ReporterConfig{})
 		st.wire.set(func(w *wire) { w.err = fmt.Errorf("too large: %w", weatherlight.ErrRejected) })
-		weatherlighttest.Start(t, st.supervisor)
+		st.start(t)
 		synctest.Wait()
 		st.wire.set(func(w *wire) { w.err = nil })
 		time.Sleep(10 * time.Second)

@@ -1,7 +1,6 @@
 package weatherlight_test
 
 import (
-	"context"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,11 +19,8 @@ func TestPacketsOfABoot(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		ended := make(chan error, 1)
-		go func() { ended <- st.supervisor.Run(ctx) }()
 		start := time.Now()
+		running := st.start(t)
 		time.Sleep(3 * time.Second)
 		wantLines(t, []string{"0s healthy starting"}, st.lines(start))
 		slow.Ready()
@@ -34,8 +30,7 @@ func TestPacketsOfABoot(t *testing.T) {
 		wantLines(t, []string{"3s healthy steady"}, st.lines(start))
 		time.Sleep(10 * time.Second)
 		wantLines(t, []string{"10s healthy steady"}, st.lines(start))
-		cancel()
-		if err := <-ended; err != nil {
+		if err := running.Stop(); err != nil {
 			t.Error(err)
 		}
 	})

@@ -8,7 +8,6 @@ import (
 
 	"github.com/esper-lite/esper/leyline/leylinepb"
 	"github.com/esper-lite/esper/weatherlight"
-	"github.com/esper-lite/esper/weatherlight/weatherlighttest"
 )
 
 // Whoever embeds the reporter may know of a reason that no worker shows. What the
@@ -20,7 +19,7 @@ func TestDegraded(t *testing.T) {
 		st := newStation(t, weatherlight.ReporterConfig{Degraded: func() string { return reason.Load().(string) }})
 		addWorker(t, st.supervisor, weatherlight.Spec{Name: "other"})
 		start := time.Now()
-		weatherlighttest.Start(t, st.supervisor)
+		st.start(t)
 		time.Sleep(5 * time.Second)
 		reason.Store("clock_skew")
 		time.Sleep(6 * time.Second)

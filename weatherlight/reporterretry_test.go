@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/esper-lite/esper/weatherlight"
-	"github.com/esper-lite/esper/weatherlight/weatherlighttest"
 )
 
 // When publishing works again what waited goes out at once, and with it how the
@@ -15,7 +14,7 @@ func TestRetry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := newStation(t, weatherlight.ReporterConfig{})
 		start := time.Now()
-		weatherlighttest.Start(t, st.supervisor)
+		st.start(t)
 		time.Sleep(5 * time.Second)
 		st.wire.take()
 		st.wire.set(func(w *wire) { w.err = errBoom })
@@ -42,7 +41,7 @@ func TestRetry(t *testing.T) {
 func TestRetryTooEarly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := newStation(t, weatherlight.ReporterConfig{})
-		weatherlighttest.Start(t, st.supervisor)
+		st.start(t)
 		synctest.Wait()
 		st.wire.take()
 		st.wire.set(func(w *wire) { w.err = errBoom })
@@ -61,7 +60,7 @@ func TestRetryTooEarly(t *testing.T) {
 func TestRetryIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := newStation(t, weatherlight.ReporterConfig{})
-		weatherlighttest.Start(t, st.supervisor)
+		st.start(t)
 		synctest.Wait()
 		st.wire.set(func(w *wire) { w.err = errBoom })
 		start := time.Now()
