@@ -213,7 +213,6 @@ func TestHealth(t *testing.T) {
 				st := newStation(t, weatherlight.ReporterConfig{})
 				addWorker(t, st.supervisor, weatherlight.Spec{Name: "other"})
 				st.start(t)
-				synctest.Wait()
 				tc.do(st)
 				time.Sleep(time.Second)
 				st.wire.take()
@@ -342,7 +341,6 @@ func TestLastPacketAtShutdownIsWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := newStation(t, weatherlight.ReporterConfig{})
 		r := st.start(t)
-		synctest.Wait()
 		st.wire.set(func(w *wire) { w.err = errBoom })
 		go func() {
 			time.Sleep(900 * time.Millisecond)
@@ -406,7 +404,6 @@ func TestSpoolIsBoundedAndKeepsTheNewest(t *testing.T) {
 		st := newStation(t, weatherlight.ReporterConfig{SpoolSize: 5})
 		start := time.Now()
 		st.start(t)
-		synctest.Wait()
 		st.wire.take()
 		st.wire.set(func(w *wire) { w.err = errBoom })
 		time.Sleep(99 * time.Second) // packets at 10s ... 90s
@@ -439,7 +436,6 @@ func TestRejectedPacketIsDropped(t *testing.T) {
 		st := newStation(t, weatherlight.ReporterConfig{})
 		st.wire.set(func(w *wire) { w.err = fmt.Errorf("too large: %w", weatherlight.ErrRejected) })
 		st.start(t)
-		synctest.Wait()
 		st.wire.set(func(w *wire) { w.err = nil })
 		time.Sleep(10 * time.Second)
 		got := st.wire.take()

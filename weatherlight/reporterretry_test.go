@@ -42,7 +42,6 @@ func TestRetryTooEarly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := newStation(t, weatherlight.ReporterConfig{})
 		st.start(t)
-		synctest.Wait()
 		st.wire.take()
 		st.wire.set(func(w *wire) { w.err = errBoom })
 		time.Sleep(65 * time.Second) // tries are 8s to 12s apart
@@ -61,7 +60,6 @@ func TestRetryIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := newStation(t, weatherlight.ReporterConfig{})
 		st.start(t)
-		synctest.Wait()
 		st.wire.set(func(w *wire) { w.err = errBoom })
 		start := time.Now()
 		for time.Since(start) < 100*time.Second {
